@@ -1,0 +1,73 @@
+/** Lines of input, gathered into what one append request takes. Pure, but for the time that it waits. */
+import { limit } from "../limits.ts";
+import { type EntryFormat, entryLine } from "./entry-input.ts";
+import { readLines } from "./lines.ts";
+
+/** A request ends with the line that reaches this: large enough for the fast road of bulk, small beside the limit. */
+const REQUEST_BYTES = 8 * 1024 * 1024;
+/** Kind, actor, time and key of an entry are shorter than this. */
+const ENVELOPE_BYTES = 4_096;
+/** What came is sent when nothing more comes for this long. */
+const IDLE_MS = 50;
+
+/** What comes first: the promise, or `undefined` when the time is over or the signal comes. */
+async function within<T>(
+  promise: Promise<T>,
+  ms: number | null,
+  stop: Promise<undefined>,
+): Promise<T | undefined> {
+  if (ms === null) return Promise.race([promise, stop]);
+  const quiet = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => quiet.resolve(undefined), ms);
+  try {
+    return await Promise.race([promise, stop, quiet.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Lines to send, in groups that make one request; a group also ends when the input falls quiet. Errors: the signal's
+ * reason; what the input or a line says.
+ */
+export async function* groupEntries(
+  source: AsyncIterable<Uint8Array>,
+  format: EntryFormat,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array[]> {
+  const stop = new Promise<undefined>((resolve) => {
+    signal.addEventListener("abort", () => resolve(undefined));
+  });
+  const pieces = readLines(source, limit("entry_body_bytes") + ENVELOPE_BYTES);
+  let group: Uint8Array[] = [];
+  let group_bytes = 0;
+  let number = 0;
+  const takeGroup = (): Uint8Array[] => {
+    const taken = group;
+    group = [];
+    group_bytes = 0;
+    return taken;
+  };
+  for (let next = pieces.next(); ;) {
+    signal.throwIfAborted();
+    const piece = await within(next, group.length === 0 ? null : IDLE_MS, stop);
+    signal.throwIfAborted();
+    if (piece === undefined || piece.done === true) {
+      if (group.length > 0) yield takeGroup();
+      if (piece?.done === true) return;
+      continue;
+    }
+    next = pieces.next();
+    // Whoever waits for it sees its error; when nobody does any more, it is of no interest.
+    next.catch(() => undefined);
+    for (const line of piece.value) {
+      number += 1;
+      const entry = entryLine(line, number, format);
+      if (entry === null) continue;
+      group.push(entry);
+      group_bytes += entry.byteLength + 1;
+      if (group_bytes >= REQUEST_BYTES || group.length >= limit("entries_per_append_count"))
+        yield takeGroup();
+    }
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * Following a transcript. The database is the truth and the bell only a wake-up: a tail reads to the head, listens,
+ * reads once more, and waits. It holds one batch at most, so a slow reader costs nothing.
+ */
+import { invalid } from "../errors.ts";
+import { limit } from "../limits.ts";
+import type { SessionHead } from "../store/contract.ts";
+import type { Context } from "./context.ts";
+import { inlined, type Position } from "./entry.ts";
+import { getSession } from "./session.ts";
+
+export type TailStep =
+  /** Wire lines with newlines; large ones as previews. */
+  | { step: "entries"; pieces: Uint8Array[]; first_seq: number; last_seq: number }
+  /** Nothing came for the time that was given. */
+  | { step: "quiet" };
+
+export interface Tail {
+  readonly generation: string;
+  /** Set when the caller's position was of another generation: it must read again up to `last_seq`; the tail goes on from there. */
+  readonly reset: SessionHead | null;
+  /** The next entries in order, each exactly once. Errors: `gone` when the session was deleted meanwhile. */
+  next(wait_ms: number): Promise<TailStep>;
+  close(): void;
+}
+
+/** Opens a tail behind a position (the start when absent). Errors: `not_found`, `gone`, `invalid_request` (behind the end). */
+export async function openTail(context: Context, session_id: string, after: Position | undefined): Promise<Tail> {
+  const { last_seq, head, dropped_through_seq } = await getSession(context, session_id);
+  const foreign = after?.generation !== undefined && after.generation !== context.store.generation;
+  if (after !== undefined && !foreign && after.seq > last_seq) throw invalid("after", `The session ends at ${last_seq}.`);
+  let position = foreign ? last_seq : Math.max(after?.seq ?? 0, dropped_through_seq);
+  let rung = false;
+  let wake: (() => void) | null = null;
+  const stop = context.bell.listen(session_id, () => {
+    rung = true;
+    wake?.();
+  });
+
+  const ring = (wait_ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      const timer = setTimeout(resolve, wait_ms);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (rung) wake();
+    });
+
+  const read = async (): Promise<TailStep | null> => {
+    const current = await context.store.entries.head(session_id);
+    if (current === null || current.last_seq <= position) return null;
+    const lines = await context.store.entries.read(session_id, {
+      from_seq: position + 1,
+      through_seq: current.last_seq,
+      direction: "forward",
+      limit: limit("page_items_count"),
+      max_bytes: limit("tail_batch_bytes"),
+    });
+    if (lines.first_seq === null || lines.last_seq === null) return null;
+    position = lines.last_seq;
+    return { step: "entries", pieces: lines.pieces.flatMap(inlined), first_seq: lines.first_seq, last_seq: lines.last_seq };
+  };
+
+  return {
+    generation: context.store.generation,
+    reset: foreign ? { last_seq, head, dropped_through_seq } : null,
+    async next(wait_ms) {
+      rung = false;
+      const found = (await read()) ?? (await ring(wait_ms).then(read));
+      if (found !== null) return found;
+      await getSession(context, session_id);
+      return { step: "quiet" };
+    },
+    close() {
+      stop();
+      wake?.();
+    },
+  };
+}

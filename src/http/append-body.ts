@@ -1,0 +1,164 @@
+/**
+ * The body of an append, as JSON or NDJSON, into entries whose bodies are the verbatim text of their values. JSON.parse
+ * only checks; the scanner finds the text. All of a request is accepted or none of it.
+ */
+import { type FieldError, Problem } from "../errors.ts";
+import { elementSpans, type MemberSpan, memberSpans, withoutLineBreaks } from "../lib/json-scan.ts";
+import { limit } from "../limits.ts";
+import { EntryCreate, type SentEntry } from "../schema/entry.ts";
+
+/** Where an entry stands in the request, for whoever has to find it again. */
+type Place = (member: string) => string;
+
+/** Bytes of NDJSON that are parsed before other requests get their turn. */
+const YIELD_BYTES = 256 * 1024;
+const ERRORS_SHOWN = 20;
+const SPACE_ONLY = /^[ \t\r\n]*$/;
+
+function strictText(bytes: Uint8Array, where: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new Problem("malformed_body", `${where} is not valid UTF-8.`);
+  }
+}
+
+function parsed(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    // The engine's words quote the text; they are not for an answer.
+    throw new Problem("malformed_body", `${where} is not valid JSON.`, { errors: [{ pointer: where, detail: "is not valid JSON" }] });
+  }
+}
+
+function refusal(errors: FieldError[]): Problem {
+  return new Problem("invalid_request", errors[0]?.detail ?? "The entries are not valid.", { errors: errors.slice(0, ERRORS_SHOWN) });
+}
+
+const escapePointer = (name: PropertyKey): string => `/${String(name).replaceAll("~", "~0").replaceAll("/", "~1")}`;
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The first name that stands twice among the members. */
+function repeatedName(members: readonly MemberSpan[]): string | null {
+  const seen = new Set<string>();
+  for (const { name } of members) {
+    if (seen.has(name)) return name;
+    seen.add(name);
+  }
+  return null;
+}
+
+/** The verbatim text of a body. Errors: `too_large`, `invalid_request` when there is none. */
+function bodyText(text: string, members: readonly MemberSpan[], place: Place): string {
+  const span = members.find(({ name }) => name === "body");
+  if (span === undefined) throw refusal([{ pointer: place("/body"), detail: "A body is required; null is one." }]);
+  if (span.depth > limit("json_depth_levels")) {
+    throw new Problem("too_large", `The body is nested deeper than json_depth_levels (${limit("json_depth_levels")}).`, { errors: [{ pointer: place("/body"), detail: "is nested too deep" }] });
+  }
+  const body = withoutLineBreaks(text.slice(span.start, span.end));
+  const bytes = body.length * 3 <= limit("entry_body_bytes") ? 0 : Buffer.byteLength(body);
+  if (bytes > limit("entry_body_bytes")) {
+    throw new Problem("too_large", `The body is larger than entry_body_bytes (${limit("entry_body_bytes")}).`, { errors: [{ pointer: place("/body"), detail: "is too large" }] });
+  }
+  return body;
+}
+
+/** One entry out of the object at `start` of the text. */
+function sentEntry(value: unknown, text: string, start: number, place: Place): SentEntry {
+  const members = isObject(value) ? memberSpans(text, start) : [];
+  const repeated = repeatedName(members);
+  if (repeated !== null) throw refusal([{ pointer: place(escapePointer(repeated)), detail: "This member is given twice." }]);
+  // zod does not see a member of this name; the scanner does.
+  if (members.some(({ name }) => name === "__proto__")) throw refusal([{ pointer: place("/__proto__"), detail: "Unknown field." }]);
+  const checked = EntryCreate.safeParse(value);
+  if (!checked.success) {
+    throw refusal(
+      checked.error.issues.flatMap((issue) =>
+        issue.code === "unrecognized_keys"
+          ? issue.keys.map((key) => ({ pointer: place(escapePointer(key)), detail: "Unknown field." }))
+          : [{ pointer: place(issue.path.map(escapePointer).join("")), detail: issue.message }],
+      ),
+    );
+  }
+  const { kind, actor, at_ms, key } = checked.data;
+  return {
+    kind,
+    ...(actor !== undefined && { actor }),
+    ...(at_ms !== undefined && { at_ms }),
+    ...(key !== undefined && { key }),
+    body: bodyText(text, members, place),
+  };
+}
+
+function requireCount(count: number): void {
+  if (count === 0) throw refusal([{ pointer: "/entries", detail: "At least one entry is required." }]);
+  if (count > limit("entries_per_append_count")) {
+    throw new Problem("too_large", `One request may have entries_per_append_count (${limit("entries_per_append_count")}) entries.`);
+  }
+}
+
+/**
+ * Entries out of `{"entries":[…]}`. Errors: `malformed_body` (not UTF-8, not JSON), `invalid_request` with pointers
+ * into the body, `too_large` with the limit's name.
+ */
+export function parseAppendJson(bytes: Uint8Array): SentEntry[] {
+  const text = strictText(bytes, "the body");
+  const value = parsed(text, "the body");
+  if (!isObject(value)) throw refusal([{ pointer: "", detail: "An object with entries is expected." }]);
+  const members = memberSpans(text);
+  const unknown = members.filter(({ name }) => name !== "entries");
+  if (unknown.length > 0) throw refusal(unknown.map(({ name }) => ({ pointer: escapePointer(name), detail: "Unknown field." })));
+  if (members.length > 1) throw refusal([{ pointer: "/entries", detail: "This member is given twice." }]);
+  const list = value["entries"];
+  const span = members[0];
+  if (!Array.isArray(list) || span === undefined) throw refusal([{ pointer: "/entries", detail: "A list of entries is expected." }]);
+  requireCount(list.length);
+  const spans = elementSpans(text, span.start);
+  return list.map((entry: unknown, index) => sentEntry(entry, text, spans[index]?.start ?? 0, (member) => `/entries/${index}${member}`));
+}
+
+/** Lines without their newlines, numbered from 1; what follows the last newline is a line when there is any. */
+async function* numberedLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<{ bytes: Uint8Array; number: number }> {
+  let begun: Uint8Array[] = [];
+  let number = 0;
+  for await (const chunk of chunks) {
+    let from = 0;
+    for (let end = chunk.indexOf(10); end !== -1; end = chunk.indexOf(10, from)) {
+      const piece = chunk.subarray(from, end);
+      number += 1;
+      yield { bytes: begun.length === 0 ? piece : Buffer.concat([...begun, piece]), number };
+      begun = [];
+      from = end + 1;
+    }
+    if (from < chunk.byteLength) begun.push(chunk.subarray(from));
+  }
+  if (begun.length > 0) yield { bytes: Buffer.concat(begun), number: number + 1 };
+}
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+/**
+ * Entries out of NDJSON, one a line. A last newline, CRLF and blank lines are harmless. Other requests are served in
+ * between. Errors: as for JSON, each with the number of its line.
+ */
+export async function parseAppendNdjson(chunks: AsyncIterable<Uint8Array>): Promise<SentEntry[]> {
+  const entries: SentEntry[] = [];
+  let bytes_parsed = 0;
+  for await (const { bytes, number } of numberedLines(chunks)) {
+    const where = `line ${number}`;
+    const text = strictText(bytes, where);
+    if (SPACE_ONLY.test(text)) continue;
+    entries.push(sentEntry(parsed(text, where), text, 0, (member) => `${where}: ${member}`));
+    if (entries.length > limit("entries_per_append_count")) requireCount(entries.length);
+    bytes_parsed += bytes.byteLength;
+    if (bytes_parsed < YIELD_BYTES) continue;
+    bytes_parsed = 0;
+    await nextTurn();
+  }
+  requireCount(entries.length);
+  return entries;
+}

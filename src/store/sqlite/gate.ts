@@ -1,0 +1,31 @@
+/** Turns at a session: whoever holds one keeps others of the same name waiting, in order. */
+
+export interface Gate {
+  /** Waits for the turn; the returned function ends it. */
+  enter(name: string): Promise<() => void>;
+  /** Resolves when nobody holds or awaits the name; at once, without a promise, when that is so now. */
+  passed(name: string): Promise<void> | null;
+}
+
+export function createGate(): Gate {
+  const last = new Map<string, Promise<void>>();
+  return {
+    async enter(name) {
+      const before = last.get(name);
+      const { promise, resolve } = Promise.withResolvers<void>();
+      last.set(name, promise);
+      await before;
+      return () => {
+        if (last.get(name) === promise) last.delete(name);
+        resolve();
+      };
+    },
+    passed(name) {
+      const current = last.get(name);
+      if (current === undefined) return null;
+      return (async () => {
+        for (let waiting = last.get(name); waiting !== undefined; waiting = last.get(name)) await waiting;
+      })();
+    },
+  };
+}

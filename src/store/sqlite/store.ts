@@ -1,0 +1,126 @@
+/** The store on SQLite: connections opened, parts put together, and the contract's operations given to them. */
+import type { Database } from "bun:sqlite";
+import { statSync } from "node:fs";
+import { type BytesCache, createBytesCache } from "../../lib/bytes-cache.ts";
+import type { Clock } from "../../lib/clock.ts";
+import type { Log } from "../../lib/log.ts";
+import { limit } from "../../limits.ts";
+import type { Store, StoreStats } from "../contract.ts";
+import { append } from "./append.ts";
+import { openReader } from "./connection.ts";
+import { constructCountSql, constructListSql, constructPage, findConstruct, insertConstruct, listStatuses, updateConstruct } from "./construct.ts";
+import type { LineBlock } from "./entry-row.ts";
+import { listEvents } from "./event.ts";
+import { createGate } from "./gate.ts";
+import { findHead, toSessionHead } from "./head.ts";
+import { createReaderPool } from "./reader-pool.ts";
+import { createSealer } from "./sealer.ts";
+import { findSession, insertSession, sessionCountSql, sessionListSql, sessionPage, updateSession } from "./session.ts";
+import { freelist } from "./space.ts";
+import { all, finalizeStatements, type Parameters } from "./statement.ts";
+import { createTranscriptReader } from "./transcript.ts";
+import { deleteWorkspace, findWorkspace, insertWorkspace, listWorkspaces, updateWorkspace, workspaceCountSql } from "./workspace.ts";
+import { createWriter } from "./writer.ts";
+
+export interface SqliteStoreOptions {
+  /** The writing connection, open and migrated (see open.ts); closed with the store. */
+  writer: Database;
+  path: string;
+  generation: string;
+  clock: Clock;
+  log: Log;
+  /** A quiet session's tail is sealed after this. */
+  seal_idle_ms: number;
+}
+
+function fileBytes(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** The store of contract.ts, and `failed`, which resolves when it can no longer write. */
+export function createSqliteStore(options: SqliteStoreOptions): { store: Store; failed: Promise<string> } {
+  const { path, clock, log } = options;
+  const reader = openReader(path);
+  const pool = createReaderPool(path);
+  const writer = createWriter(options.writer);
+  const cache: BytesCache<LineBlock> = createBytesCache(limit("frame_cache_bytes"));
+  const sealer = createSealer({ db: options.writer, writer, cache, clock, log, seal_idle_ms: options.seal_idle_ms });
+  const transcripts = createTranscriptReader(reader, cache);
+  const parts = { db: options.writer, writer, sealer, gate: createGate(), cache };
+
+  const total = async ({ sql, parameters }: { sql: string; parameters: Parameters }): Promise<number> => {
+    const [row] = await pool.all<{ total: number }>(sql, parameters);
+    return row?.total ?? 0;
+  };
+  /** A list that has to look at texts goes to a thread; the others follow an index and are answered here. */
+  const rows = (long: boolean, { sql, parameters }: { sql: string; parameters: Parameters }): Promise<unknown[]> | unknown[] =>
+    long ? pool.all(sql, parameters) : all(reader, sql, parameters);
+
+  const stats = (): StoreStats => {
+    const { pages, free_pages, page_bytes } = freelist(reader);
+    return {
+      ...sealer.stats,
+      wal_bytes: fileBytes(`${path}-wal`),
+      database_bytes: pages * page_bytes,
+      freelist_bytes: free_pages * page_bytes,
+      frame_cache: cache.stats,
+      writer: writer.stats,
+    };
+  };
+
+  const store: Store = {
+    generation: options.generation,
+    workspaces: {
+      insert: async (row, digest, events) => writer.run((db) => insertWorkspace(db, row, digest, events)),
+      find: async (id) => findWorkspace(reader, id),
+      list: async (query) => listWorkspaces(reader, query),
+      count: async (query) => total(workspaceCountSql(query)),
+      update: async (id, rule) => writer.run((db) => updateWorkspace(db, id, rule)),
+      delete: async (id, rule) => writer.run((db) => deleteWorkspace(db, id, rule)),
+    },
+    constructs: {
+      insert: async (row, digest, events, actor) => writer.run((db) => insertConstruct(db, row, digest, events, actor)),
+      find: async (id) => findConstruct(reader, id),
+      list: async (query) => constructPage(await rows(query.q !== undefined, constructListSql(query)), query),
+      count: async (filter) => total(constructCountSql(filter)),
+      update: async (id, rule, by) => writer.run((db) => updateConstruct(db, id, rule, by)),
+      statuses: async (id) => listStatuses(reader, id),
+    },
+    sessions: {
+      insert: async (row, digest, events) => writer.run((db) => insertSession(db, row, digest, events)),
+      find: async (id) => findSession(reader, id),
+      list: async (query) => sessionPage(await rows(false, sessionListSql(query)), query),
+      count: async (filter) => total(sessionCountSql(filter)),
+      update: async (id, rule) => writer.run((db) => updateSession(db, id, rule)),
+    },
+    entries: {
+      append: (session_id, entries, append_options) => append(parts, session_id, entries, append_options),
+      head: async (session_id) => {
+        const row = findHead(reader, session_id);
+        return row === null ? null : toSessionHead(row);
+      },
+      headAt: transcripts.headAt,
+      read: transcripts.read,
+      chunk: transcripts.chunk,
+      sealAll: sealer.sealAll,
+    },
+    events: { list: async (query) => listEvents(reader, query) },
+    stats,
+    ready: async () => writer.requireReady(),
+    close: async () => {
+      await sealer.stop();
+      await writer.close();
+      await pool.close();
+      closeConnections(reader, options.writer);
+    },
+  };
+  return { store, failed: writer.failed };
+}
+
+/** Readers first: the last connection to close moves the WAL into the database. */
+function closeConnections(reader: Database, writing: Database): void {
+  for (const db of [reader, writing]) {
+    finalizeStatements(db);
+    db.close();
+  }
+}
