@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { Problem } from "./errors.ts";
+import { limit } from "./limits.ts";
 import { LOG_LEVELS, type LogLevel } from "./lib/log.ts";
 
 export interface Setting {
@@ -85,6 +86,13 @@ export const SETTINGS = {
     default: "false",
     description: "bring an older store up to date at start, after a snapshot",
   },
+  seal_idle_ms: {
+    env: "SYNTHETIC_SEAL_IDLE_MS",
+    flag: null,
+    in_file: true,
+    default: "300000",
+    description: "a session that was quiet for this many milliseconds is compressed, however short",
+  },
 } as const satisfies Record<string, Setting>;
 
 export type SettingName = keyof typeof SETTINGS;
@@ -107,6 +115,7 @@ export interface Config {
   /** Null: info, or warn on a terminal. */
   log_level: LogLevel | null;
   migrate: boolean;
+  seal_idle_ms: number;
   sources: Record<SettingName, SettingSource>;
   /** What works but should be known; for serve and doctor to say. */
   warnings: string[];
@@ -136,6 +145,13 @@ function portOf({ value, where }: NonNullable<Found>): number {
   if (typeof port !== "number" || !Number.isInteger(port) || port < 0 || port > 65_535)
     throw wrong(where, "a port from 0 to 65535");
   return port;
+}
+
+function durationOf({ value, where }: NonNullable<Found>): number {
+  const duration = typeof value === "string" && /^\d{1,12}$/.test(value) ? Number(value) : value;
+  if (typeof duration !== "number" || !Number.isInteger(duration) || duration < 1)
+    throw wrong(where, "a whole number of milliseconds above 0");
+  return duration;
 }
 
 function booleanOf({ value, where }: NonNullable<Found>): boolean {
@@ -291,6 +307,7 @@ export function loadConfig(
     hosts: take("hosts", hostsOf, []),
     log_level: take("log_level", levelOf, null),
     migrate: take("migrate", booleanOf, false),
+    seal_idle_ms: take("seal_idle_ms", durationOf, limit("seal_idle_ms")),
     sources,
     warnings: [],
   };

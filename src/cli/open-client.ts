@@ -67,7 +67,7 @@ async function openDirectory(
 ): Promise<{ transport: Transport; token: string }> {
   const { openApp } = await import("../app.ts");
   const log = createLog(system_clock, config.log_level ?? "error", (line) => terminal.sayRaw(line));
-  const app = await openApp({ data_dir: config.data, migrate: config.migrate, log });
+  const app = await openApp({ data_dir: config.data, migrate: config.migrate, seal_idle_ms: config.seal_idle_ms, log });
   try {
     if (app.created) terminal.say(`A new store was made in ${config.data}`);
     const token = randomBytes(32).toString("base64url");

@@ -119,7 +119,7 @@ async function serve(cli: Cli): Promise<number> {
     terminal.sayRaw,
   );
   const { openApp } = await import("../app.ts");
-  const app = await openApp({ data_dir: config.data, migrate: config.migrate, log });
+  const app = await openApp({ data_dir: config.data, migrate: config.migrate, seal_idle_ms: config.seal_idle_ms, log });
   let end_reason = "";
   try {
     for (const warning of [...config.warnings, ...app.warnings]) log.warn("warning", { detail: warning });

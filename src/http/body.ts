@@ -19,14 +19,26 @@ function parse(bytes: Uint8Array): { value: unknown; text: string } {
   }
 }
 
+interface Place {
+  value: unknown;
+  name: string;
+  parent: Place | null;
+}
+
+function pathOf(place: Place): string[] {
+  const path: string[] = [];
+  for (let at: Place | null = place; at?.parent != null; at = at.parent) path.unshift(at.name);
+  return path;
+}
+
 /** The first member named `__proto__`, as a pointer: zod would drop it without a word. */
-function hiddenMember(value: unknown): string | null {
-  const waiting: [value: unknown, path: PropertyKey[]][] = [[value, []]];
-  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-    const [current, path] = next;
-    if (typeof current !== "object" || current === null) continue;
-    if (Object.hasOwn(current, "__proto__")) return pointerOf([...path, "__proto__"]);
-    for (const [name, member] of Object.entries(current)) waiting.push([member, [...path, name]]);
+function hiddenMember(root: unknown): string | null {
+  const waiting: Place[] = [{ value: root, name: "", parent: null }];
+  for (let place = waiting.pop(); place !== undefined; place = waiting.pop()) {
+    const { value } = place;
+    if (typeof value !== "object" || value === null) continue;
+    if (Object.hasOwn(value, "__proto__")) return pointerOf([...pathOf(place), "__proto__"]);
+    for (const [name, member] of Object.entries(value)) waiting.push({ value: member, name, parent: place });
   }
   return null;
 }

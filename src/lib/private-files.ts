@@ -3,7 +3,16 @@
  * in them. Never point these at an SQLite database that is open in this process: closing any descriptor of it drops
  * the process's locks on it (facts 1).
  */
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, resolve } from "node:path";
 
 const PRIVATE_FOLDER = 0o700;

@@ -14,7 +14,7 @@ export interface Sending {
   /** Sent as JSON, with its content type. */
   json?: unknown;
   /** Sent as it is. */
-  body?: BodyInit;
+  body?: Bun.BodyInit;
   headers?: Record<string, string | undefined>;
 }
 

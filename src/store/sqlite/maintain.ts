@@ -4,11 +4,20 @@ import { existsSync, statSync } from "node:fs";
 import { Problem } from "../../errors.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Ids } from "../../lib/ids.ts";
-import { classifySqliteError, closeConnection, isWalResetSafe, openReader, openWriter, sqliteVersion } from "./connection.ts";
-import { acquireDirectoryLock, isLocked } from "./directory-lock.ts";
-import { applyMigrations, type ApplyResult, migrationDigest, migrationStatus, type MigrationStatus, planMigrations, verifyMigrations } from "./migrate.ts";
+import { closeConnection, isWalResetSafe, sqliteVersion } from "./connection.ts";
+import { isLocked } from "./directory-lock.ts";
+import { databasePath } from "./files.ts";
+import { filesystemOf } from "./filesystem.ts";
+import {
+  type ApplyResult,
+  migrationDigest,
+  migrationStatus,
+  type MigrationStatus,
+  planMigrations,
+  verifyMigrations,
+} from "./migrate.ts";
 import { MIGRATIONS } from "./migrations.ts";
-import { databasePath, filesystemOf, openDatabase, requireOurs } from "./open.ts";
+import { openDatabase, withProbe } from "./open.ts";
 
 export type MigrateAction = "apply" | "status" | "plan" | "verify";
 
@@ -24,54 +33,24 @@ interface Place {
   ids: Ids;
 }
 
-function existing(data_dir: string): string {
-  const path = databasePath(data_dir);
-  if (!existsSync(path)) throw new Problem("not_found", `${data_dir} has no store yet.`, { hint: "`synthetic migrate` or `synthetic serve` makes one." });
-  return path;
+async function apply(place: Place): Promise<MigrationReport> {
+  const { writer, lock, created, applied, snapshot } = await openDatabase({ ...place, migrate: true });
+  closeConnection(writer);
+  lock.release();
+  const to_version = MIGRATIONS.length;
+  return { action: "apply", created, from_version: to_version - applied.length, to_version, applied, snapshot };
 }
 
-/** Runs `work` on a connection that is closed afterwards; a damaged file comes out as `refused_store`. */
-function withDatabase<T>(path: string, db: Database, work: (db: Database) => T): T {
-  try {
-    requireOurs(db, path);
-    return work(db);
-  } catch (error) {
-    if (classifySqliteError(error) === "corrupt") throw new Problem("refused_store", `${path} is damaged. Nothing was changed.`, { hint: "Put a copy in its place.", cause: error });
-    throw error;
-  } finally {
-    closeConnection(db);
-  }
-}
-
-async function apply({ data_dir, clock, ids }: Place): Promise<MigrationReport> {
-  if (!existsSync(databasePath(data_dir))) {
-    const opened = await openDatabase({ data_dir, migrate: true, clock, ids });
-    closeConnection(opened.writer);
-    opened.lock.release();
-    const applied = MIGRATIONS.map((migration) => ({ version: migration.version, name: migration.name, sha256: migrationDigest(migration), applied_at_ms: clock.now_ms() }));
-    return { action: "apply", created: true, from_version: 0, to_version: MIGRATIONS.length, applied, snapshot: null };
-  }
-  const lock = acquireDirectoryLock(data_dir);
-  try {
-    const path = databasePath(data_dir);
-    return withDatabase(path, openWriter(path), (db) => {
-      const result = applyMigrations(db, MIGRATIONS, { now_ms: clock.now_ms(), snapshot: { data_dir, ids } });
-      const to_version = MIGRATIONS.length;
-      return { action: "apply", created: false, from_version: to_version - result.applied.length, to_version, ...result };
-    });
-  } finally {
-    lock.release();
-  }
-}
-
-/** Errors: `locked`, `refused_store`, `not_found`, `integrity_failed`. */
+/** Errors: `locked` (apply), `refused_store`, `not_found` (nothing there to look at), `integrity_failed`. */
 export async function migrateDatabase(place: Place, action: MigrateAction): Promise<MigrationReport> {
   if (action === "apply") return apply(place);
-  const path = existing(place.data_dir);
-  return withDatabase(path, openReader(path), (db): MigrationReport => {
+  if (!existsSync(databasePath(place.data_dir))) {
+    throw new Problem("not_found", `${place.data_dir} has no store yet.`, { hint: "`synthetic migrate` or `synthetic serve` makes one." });
+  }
+  return withProbe(place.data_dir, (db): MigrationReport => {
     if (action === "status") return { action, ...migrationStatus(db, MIGRATIONS) };
     if (action === "verify") return { action, ok: true, version: verifyMigrations(db, MIGRATIONS).version };
-    const pending = planMigrations(db, MIGRATIONS).map((migration) => ({ version: migration.version, name: migration.name, sha256: migrationDigest(migration), sql: migration.sql }));
+    const pending = planMigrations(db, MIGRATIONS).map((migration) => ({ ...migration, sha256: migrationDigest(migration) }));
     return { action, version: MIGRATIONS.length - pending.length, latest_version: MIGRATIONS.length, pending };
   });
 }
@@ -93,9 +72,9 @@ export interface StoreInspection {
   quick_check: string | null;
 }
 
-function readFacts(path: string, locked: boolean): Pick<StoreInspection, "schema_version" | "pending_count" | "quick_check"> {
+function readFacts(data_dir: string, locked: boolean): Pick<StoreInspection, "schema_version" | "pending_count" | "quick_check"> {
   try {
-    return withDatabase(path, openReader(path), (db) => {
+    return withProbe(data_dir, (db) => {
       const quick_check = locked ? null : String(db.query("PRAGMA quick_check(1)").values()[0]?.[0]);
       const { version, pending, fault } = migrationStatus(db, MIGRATIONS);
       return { schema_version: version, pending_count: fault === null ? pending.length : null, quick_check };
@@ -119,10 +98,11 @@ function libraryVersion(): string {
 export function inspectDatabase(data_dir: string): StoreInspection {
   const path = databasePath(data_dir);
   const exists = existsSync(path);
-  const { filesystem, safe } = filesystemOf(data_dir);
+  const { network, doubtful } = filesystemOf(data_dir);
+  const filesystem = network ?? (doubtful ? "FUSE" : "local");
   const locked = existsSync(data_dir) && isLocked(data_dir);
-  const facts = exists ? readFacts(path, locked) : { schema_version: null, pending_count: 0, quick_check: null };
+  const facts = exists ? readFacts(data_dir, locked) : { schema_version: null, pending_count: 0, quick_check: null };
   const sqlite_version = libraryVersion();
   const bytes = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-  return { sqlite_version, wal_reset_safe: isWalResetSafe(sqlite_version), filesystem, filesystem_safe: safe, exists, locked, ...facts, database_bytes: bytes(path), wal_bytes: bytes(`${path}-wal`) };
+  return { sqlite_version, wal_reset_safe: isWalResetSafe(sqlite_version), filesystem, filesystem_safe: network === null, exists, locked, ...facts, database_bytes: bytes(path), wal_bytes: bytes(`${path}-wal`) };
 }

@@ -75,7 +75,10 @@ function listApplied(db: Database): AppliedMigration[] {
     return db.query<AppliedMigration, []>(MIGRATION_SQL.list).all();
   }
   if (tables.length === 0) return [];
-  throw new Problem("refused_store", "The store has tables but no record of its migrations. Restore it from a copy.");
+  throw new Problem(
+    "refused_store",
+    "The store has tables but no record of its migrations. Restore it from a copy.",
+  );
 }
 
 function faultOf(applied: readonly AppliedMigration[], list: readonly Migration[]): string | null {
@@ -103,7 +106,10 @@ function faultOf(applied: readonly AppliedMigration[], list: readonly Migration[
 
 /** Where the store stands. Changes nothing. Errors: `refused_store` when there is no record; SQLiteError as it comes. */
 export function migrationStatus(db: Database, list: readonly Migration[]): MigrationStatus {
-  assert(list.every(({ version }, index) => version === index + 1), "migrations count from 1 without gaps");
+  assert(
+    list.every(({ version }, index) => version === index + 1),
+    "migrations count from 1 without gaps",
+  );
   const applied = listApplied(db);
   const pending = list.slice(applied.length).map(({ version, name }) => ({ version, name }));
   const fault = faultOf(applied, list);
@@ -148,7 +154,12 @@ export function verifyMigrations(db: Database, list: readonly Migration[]): Migr
 
 /** One migration and its record, together or not at all. */
 function applyOne(db: Database, migration: Migration, applied_at_ms: number): AppliedMigration {
-  const record = { version: migration.version, name: migration.name, sha256: migrationDigest(migration), applied_at_ms };
+  const record = {
+    version: migration.version,
+    name: migration.name,
+    sha256: migrationDigest(migration),
+    applied_at_ms,
+  };
   // Rebuilding a table drops the old one, and with references on that would delete what points at it, by cascade
   // (https://sqlite.org/lang_altertable.html#otheralter). The setting cannot change inside a transaction.
   db.run("PRAGMA foreign_keys = OFF");
@@ -157,7 +168,10 @@ function applyOne(db: Database, migration: Migration, applied_at_ms: number): Ap
       if (migration.version === 1) db.run(MIGRATION_SQL.create);
       db.run(migration.sql);
       const dangling = db.query(MIGRATION_SQL.dangling).all();
-      assert(dangling.length === 0, `migration ${migration.version} leaves ${dangling.length} rows that point at nothing`);
+      assert(
+        dangling.length === 0,
+        `migration ${migration.version} leaves ${dangling.length} rows that point at nothing`,
+      );
       db.query(MIGRATION_SQL.insert).run(record);
     });
   } finally {
@@ -167,14 +181,19 @@ function applyOne(db: Database, migration: Migration, applied_at_ms: number): Ap
 }
 
 function isFull(error: unknown): boolean {
-  return classifySqliteError(error) === "full" || ["ENOSPC", "EDQUOT", "EFBIG"].includes(systemCode(error) ?? "");
+  return (
+    classifySqliteError(error) === "full" || ["ENOSPC", "EDQUOT", "EFBIG"].includes(systemCode(error) ?? "")
+  );
 }
 
 function snapshotProblem(error: unknown): Problem {
   const unchanged = "Nothing was changed.";
   if (isFull(error)) {
     const detail = `There is no room for the snapshot that is kept before a migration. ${unchanged}`;
-    return new Problem("storage_full", detail, { cause: error, hint: "Free as much as the database is large." });
+    return new Problem("storage_full", detail, {
+      cause: error,
+      hint: "Free as much as the database is large.",
+    });
   }
   const detail = `The snapshot that is kept before a migration failed. ${unchanged} Check the store and its disk.`;
   return new Problem("refused_store", detail, { cause: error });
@@ -198,14 +217,22 @@ function migrationProblem(migration: Migration, snapshot: Snapshot | null, error
  * checked copy is on disk before the first change. Errors: `refused_store` and `storage_full`; their detail says at
  * which version the store is now.
  */
-export function applyMigrations(db: Database, list: readonly Migration[], options: ApplyOptions): ApplyResult {
+export function applyMigrations(
+  db: Database,
+  list: readonly Migration[],
+  options: ApplyOptions,
+): ApplyResult {
   const plan = planMigrations(db, list);
   const first = plan[0];
   if (first === undefined) return { applied: [], snapshot: null };
   let snapshot: Snapshot | null = null;
   if (options.snapshot !== undefined) {
     try {
-      snapshot = takeSnapshot(db, { ...options.snapshot, version: first.version - 1, now_ms: options.now_ms });
+      snapshot = takeSnapshot(db, {
+        ...options.snapshot,
+        version: first.version - 1,
+        now_ms: options.now_ms,
+      });
     } catch (error) {
       throw snapshotProblem(error);
     }

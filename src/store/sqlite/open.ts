@@ -4,7 +4,7 @@
  * is changed. It is the only place that creates a store. It knows nothing of what is in the tables.
  */
 import { type Database, SQLiteError } from "bun:sqlite";
-import { existsSync, realpathSync, renameSync, statSync } from "node:fs";
+import { lstatSync, realpathSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { assert, Problem } from "../../errors.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -65,9 +65,14 @@ export const STORE_SQL = {
   checkpoint: "PRAGMA wal_checkpoint(TRUNCATE)",
 };
 
+function refused(detail: string, cause?: unknown): Problem {
+  return new Problem("refused_store", detail, { cause });
+}
+
 function wayBack(data_dir: string): string {
   const newest = listSnapshots(data_dir)[0];
-  if (newest !== undefined) return `The newest snapshot comes back, with the server stopped, by: ${newest.restore_command}`;
+  if (newest !== undefined)
+    return `The newest snapshot comes back, with the server stopped, by: ${newest.restore_command}`;
   return `Restore it from its replica into another directory, or move ${data_dir} away to begin anew.`;
 }
 
@@ -75,7 +80,6 @@ function wayBack(data_dir: string): string {
 function storeProblem(data_dir: string, error: unknown): unknown {
   if (error instanceof Problem) return error;
   const path = databasePath(data_dir);
-  const refused = (detail: string): Problem => new Problem("refused_store", detail, { cause: error });
   const code = systemCode(error);
   const kind = classifySqliteError(error);
   if (kind === "full" || code === "ENOSPC" || code === "EDQUOT") {
@@ -85,29 +89,33 @@ function storeProblem(data_dir: string, error: unknown): unknown {
     const detail = `${path} is held by another program. Close it, or stop a replication that was left running.`;
     return new Problem("locked", detail, { cause: error });
   }
-  if (kind === "corrupt") return refused(`${path} is damaged, or is no database. ${wayBack(data_dir)}`);
+  if (kind === "corrupt")
+    return refused(`${path} is damaged, or is no database. ${wayBack(data_dir)}`, error);
   if (kind === "io" || (code !== null && !(error instanceof SQLiteError))) {
-    return refused(`${data_dir} cannot be read and written as a store (${code ?? "I/O error"}). Check its owner, mode and disk.`);
+    const detail = `${data_dir} cannot be read and written as a store (${code ?? "I/O error"}). Check its owner, mode and disk.`;
+    return refused(detail, error);
   }
   return error;
 }
 
 function requireLocalFilesystem(data_dir: string, warnings: string[]): void {
-  const { network, doubtful } = filesystemOf(data_dir);
-  if (network !== null) {
-    throw new Problem(
-      "refused_store",
-      `${data_dir} is on a network filesystem (${network}), where SQLite loses commits without a word. ` +
+  const { filesystem, safe, doubtful } = filesystemOf(data_dir);
+  if (!safe) {
+    throw refused(
+      `${data_dir} is on a network filesystem (${filesystem}), where SQLite loses commits without a word. ` +
         "Choose a directory on a local disk with --data; --replica keeps copies elsewhere.",
     );
   }
-  if (doubtful) warnings.push(`${data_dir} is on a FUSE filesystem: a store is safe there only if it is a local disk.`);
+  if (doubtful) {
+    warnings.push(`${data_dir} is on ${filesystem}: a store is safe there only if it is a local disk.`);
+  }
 }
 
 function warnOfOpenModes(data_dir: string, warnings: string[]): void {
   for (const [path, wanted] of [[data_dir, "700"] as const, [databasePath(data_dir), "600"] as const]) {
     const mode = (statSync(path).mode & 0o777).toString(8);
-    if (/[1-7]/.test(mode.slice(-2))) warnings.push(`${path} is open to other users (mode ${mode}): chmod ${wanted} ${path}`);
+    if (/[1-7]/.test(mode.slice(-2)))
+      warnings.push(`${path} is open to other users (mode ${mode}): chmod ${wanted} ${path}`);
   }
 }
 
@@ -124,25 +132,32 @@ export function inspectStore(data_dir: string, list: readonly Migration[] = MIGR
   return withProbe(data_dir, (db) => migrationStatus(db, list));
 }
 
-/** Gives `look` a connection that changes nothing. Errors: as `inspectStore`; what `look` throws. */
-export function withProbe<T>(data_dir: string, look: (db: Database) => T): T {
+/** SQLite takes an empty file for a new database, but a store of ours is never seen empty (see `createStore`). */
+function requireFile(data_dir: string): void {
   const path = databasePath(data_dir);
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) throw new Problem("refused_store", `There is no store in ${data_dir}.`);
-  // SQLite takes an empty file for a new database; a store of ours is never seen empty (see createStore).
-  if (!stat.isFile() || stat.size === 0) {
-    throw new Problem("refused_store", `${path} is ${stat.isFile() ? "empty" : "not a file"}. ${wayBack(data_dir)}`);
-  }
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) throw refused(`There is no store in ${data_dir}.`);
+  if (stat.isSymbolicLink())
+    throw refused(`${path} is a symbolic link. Name the directory that it leads to with --data.`);
+  if (!stat.isFile()) throw refused(`${path} is not a file. Choose another directory.`);
+  if (stat.size === 0) throw refused(`${path} is empty. ${wayBack(data_dir)}`);
+}
+
+/** Gives `look` a connection that changes nothing on disk. Errors: as `inspectStore`; what `look` throws. */
+export function withProbe<T>(data_dir: string, look: (db: Database) => T): T {
   let db: Database | null = null;
   try {
-    db = openProbe(path);
+    requireFile(data_dir);
+    db = openProbe(databasePath(data_dir));
     const application_id = db.query("PRAGMA application_id").values()[0]?.[0];
     if (application_id !== APPLICATION_ID) {
-      throw new Problem("refused_store", `${path} is a database of another program. Move it away, or choose another directory.`);
+      throw refused(
+        `${databasePath(data_dir)} belongs to another program. Move it away, or choose another directory.`,
+      );
     }
     const result = look(db);
     if (readGeneration(db) === null) {
-      throw new Problem("refused_store", `${path} does not say which store it is. ${wayBack(data_dir)}`);
+      throw refused(`${databasePath(data_dir)} does not say which store it is. ${wayBack(data_dir)}`);
     }
     return result;
   } catch (error) {
@@ -187,8 +202,7 @@ function createStore(data_dir: string, options: OpenOptions, now_ms: number): Ap
 function requireNoFormerStore(data_dir: string): void {
   const signs = formerStoreSigns(data_dir);
   if (signs.length === 0) return;
-  throw new Problem(
-    "refused_store",
+  throw refused(
     `${data_dir} has no synthetic.db, but ${signs.join(", ")}: a store was here, and a new one is not begun over it. ${wayBack(data_dir)}`,
   );
 }
@@ -196,10 +210,9 @@ function requireNoFormerStore(data_dir: string): void {
 /** What has to be done to a store that is there. Changes nothing. */
 function planFor(data_dir: string, options: OpenOptions, list: readonly Migration[]): boolean {
   const { fault, pending, version, latest_version } = inspectStore(data_dir, list);
-  if (fault !== null) throw new Problem("refused_store", `${databasePath(data_dir)}: ${fault}`);
+  if (fault !== null) throw refused(`${databasePath(data_dir)}: ${fault}`);
   if (pending.length > 0 && !options.migrate) {
-    throw new Problem(
-      "refused_store",
+    throw refused(
       `The store in ${data_dir} is at version ${version}, and this release needs ${latest_version}. ` +
         "Run `synthetic migrate`, or start with `synthetic serve --migrate`; a snapshot is kept before.",
     );
@@ -212,10 +225,15 @@ function migrateExisting(db: Database, data_dir: string, options: OpenOptions, n
   return applyMigrations(db, list, { now_ms, snapshot: { data_dir, ids: options.ids } });
 }
 
-function openLocked(data_dir: string, options: OpenOptions, warnings: string[]): Omit<OpenedDatabase, "lock"> {
+function openLocked(
+  data_dir: string,
+  options: OpenOptions,
+  warnings: string[],
+): Omit<OpenedDatabase, "lock"> {
   const path = databasePath(data_dir);
   const now_ms = options.clock.now_ms();
-  const created = !existsSync(path);
+  // Not where a link leads: one that leads nowhere is a disk that is not mounted, and no room for a new store.
+  const created = lstatSync(path, { throwIfNoEntry: false }) === undefined;
   let result: { applied: AppliedMigration[]; snapshot: Snapshot | null } = { applied: [], snapshot: null };
   let to_migrate = false;
   if (created) {
@@ -224,7 +242,10 @@ function openLocked(data_dir: string, options: OpenOptions, warnings: string[]):
   } else {
     to_migrate = planFor(data_dir, options, options.migrations ?? MIGRATIONS);
   }
-  const writer = openWriter(path, options.synchronous === undefined ? {} : { synchronous: options.synchronous });
+  const writer = openWriter(
+    path,
+    options.synchronous === undefined ? {} : { synchronous: options.synchronous },
+  );
   try {
     if (to_migrate) result = migrateExisting(writer, data_dir, options, now_ms);
     const generation = readGeneration(writer);

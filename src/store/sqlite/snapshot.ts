@@ -93,7 +93,8 @@ export function takeSnapshot(db: Database, options: SnapshotOptions): Snapshot {
   assert(!db.inTransaction, "a snapshot is taken between transactions");
   const folder = snapshotsPath(options.data_dir);
   makePrivateFolder(folder);
-  for (const name of readdirSync(folder)) if (name.includes(".db.tmp")) rmSync(join(folder, name), { force: true });
+  for (const name of readdirSync(folder))
+    if (name.includes(".db.tmp")) rmSync(join(folder, name), { force: true });
   const path = freePath(options);
   const temporary = `${path}.tmp`;
   try {
