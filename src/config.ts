@@ -1,7 +1,7 @@
 /**
- * Settings: where each comes from and what it may be. The only file that reads the environment of the process.
- * Precedence: flag, then SYNTHETIC_*, then `<data>/config.toml` or --config, then the default. A value that cannot be
- * used, or a name in a file that is not a setting, is refused before anything is opened.
+ * Settings: where each comes from and what it may be. The only file that reads the environment of the
+ * process. Precedence: flag, then SYNTHETIC_*, then `<data>/config.toml` or --config, then the default. A
+ * value that cannot be used, or a name in a file that is not a setting, is refused before anything is opened.
  */
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
@@ -199,7 +199,7 @@ function hostOf(found: NonNullable<Found>): string {
 
 /** True for addresses that only this machine can reach. */
 export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+  return /^(localhost|::1|\[::1\])$/.test(host) || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 }
 
 function defaultData(env: Environment, platform: NodeJS.Platform, home: string): string {
@@ -242,8 +242,8 @@ function readFile(path: string, required: boolean): Record<string, unknown> | nu
 }
 
 /**
- * All settings, checked. Reads at most one file and creates nothing. Errors: `usage` with the place and what is
- * expected there; a value is never repeated, it may be a secret.
+ * All settings, checked. Reads at most one file and creates nothing. Errors: `usage` with the place and what
+ * is expected there; a value is never repeated, it may be a secret.
  */
 export function loadConfig(
   flags: Flags,
@@ -318,7 +318,7 @@ function warningsOf(config: Config, env: Environment): string[] {
   const warnings: string[] = [];
   if (!isLoopback(config.host))
     warnings.push(
-      `The server listens on ${config.host}, where other machines may reach it, and does not encrypt: put a proxy with TLS before it.`,
+      `Other machines may reach the server at ${config.host}, without encryption: put a proxy with TLS before it.`,
     );
   const known = new Set<string>(NAMES.map((name) => SETTINGS[name].env));
   for (const name of Object.keys(env)) {

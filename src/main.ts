@@ -1,6 +1,6 @@
 /**
- * From arguments to an exit code, and the one place that brings the command line and the HTTP door together. The
- * only file that ends the process. Whatever is heavy is loaded when a command needs it.
+ * From arguments to an exit code, and the one place that brings the command line and the HTTP door together.
+ * The only file that ends the process. Whatever is heavy is loaded when a command needs it.
  */
 import type { Machine } from "./cli/machine.ts";
 import { run } from "./cli/run.ts";

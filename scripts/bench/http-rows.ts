@@ -65,7 +65,7 @@ async function appendRows(rounds: number): Promise<Row[]> {
     small_forgetting: () => appendRate("forgetting", CLIENTS, small, 8_000),
     one_by_one: () => appendRate("sqlite", 1, real, 600),
   });
-  const per_s = (values: readonly number[]): string => `${rounded(median(values), 0)}`;
+  const per_s = (values: readonly number[]): string => rounded(median(values), 0);
   return [
     { measure: "append, 64 clients, real entries / the same handler without a database", value: ratio(found.real, found.real_forgetting), unit: "ratio", floor: { at_least: 0.25 }, detail: `${per_s(found.real)} / ${per_s(found.real_forgetting)} entries/s` },
     { measure: "append, 64 clients, 1 KB / the same handler without a database", value: ratio(found.small, found.small_forgetting), unit: "ratio", floor: { at_least: 0.25 }, detail: `${per_s(found.small)} / ${per_s(found.small_forgetting)} entries/s` },

@@ -29,7 +29,7 @@ export async function interleave<Name extends string>(rounds: number, arms: Reco
   const names = Object.keys(arms) as Name[];
   const found = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
   for (let round = 0; round < rounds; round += 1) {
-    const order = round % 2 === 0 ? names : [...names].reverse();
+    const order = round % 2 === 0 ? names : names.toReversed();
     for (const name of order) found[name].push(await arms[name]());
   }
   return found;

@@ -110,7 +110,7 @@ async function sizeRows(count: number): Promise<Row[]> {
 const REPEAT_MS = 250;
 
 /** How often a second something can be done. */
-async function rateOf(work: () => Promise<unknown> | unknown): Promise<number> {
+async function rateOf(work: () => unknown): Promise<number> {
   for (let warm = 0; warm < 20; warm += 1) await work();
   const began = performance.now();
   let count = 0;

@@ -3,7 +3,10 @@ import { limit } from "../limits.ts";
 import { type EntryFormat, entryLine } from "./entry-input.ts";
 import { readLines } from "./lines.ts";
 
-/** A request ends with the line that reaches this: large enough for the fast road of bulk, small beside the limit. */
+/**
+ * A request ends with the line that reaches this: large enough for the fast road of bulk, small beside the
+ * limit.
+ */
 const REQUEST_BYTES = 8 * 1024 * 1024;
 /** Kind, actor, time and key of an entry are shorter than this. */
 const ENVELOPE_BYTES = 4_096;
@@ -27,8 +30,8 @@ async function within<T>(
 }
 
 /**
- * Lines to send, in groups that make one request; a group also ends when the input falls quiet. Errors: the signal's
- * reason; what the input or a line says.
+ * Lines to send, in groups that make one request; a group also ends when the input falls quiet. Errors: the
+ * signal's reason; what the input or a line says.
  */
 export async function* groupEntries(
   source: AsyncIterable<Uint8Array>,

@@ -1,6 +1,6 @@
 /**
- * Appending a stream of entries in requests, each exactly once: every request says behind which entry it belongs, so
- * repeating one whose outcome is unknown does no harm.
+ * Appending a stream of entries in requests, each exactly once: every request says behind which entry it
+ * belongs, so repeating one whose outcome is unknown does no harm.
  */
 import { ERRORS, Problem } from "../errors.ts";
 import type { AppendResult } from "../schema/entry.ts";
@@ -31,6 +31,14 @@ export interface AppendState {
   replayed_count: number;
 }
 
+export interface AppendTarget {
+  client: Client;
+  session_id: string;
+  signal: AbortSignal;
+  /** Told once for a request that has to be repeated. */
+  waits(problem: Problem): void;
+}
+
 function positionText({ generation, seq }: Position): string {
   return generation === undefined ? String(seq) : `${generation}.${seq}`;
 }
@@ -51,17 +59,16 @@ async function endOf(client: Client, session_id: string): Promise<number> {
 }
 
 /**
- * Appends one request's entries; when it resolves they are on disk and `state` says where. Errors: those of the
- * append; after one, `state` is what was acknowledged before.
+ * Appends one request's entries; when it resolves they are on disk and `state` says where. Errors: those of
+ * the append; after one, `state` is what was acknowledged before.
  */
 export async function appendRequest(
-  client: Client,
-  session_id: string,
+  target: AppendTarget,
   body: Uint8Array,
   sent_count: number,
   state: AppendState,
-  signal: AbortSignal,
 ): Promise<void> {
+  const { client, session_id, signal } = target;
   let uncertain = false;
   let overtaken = 0;
   for (let failed = 0; ;) {
@@ -73,7 +80,8 @@ export async function appendRequest(
         headers: { "content-type": "application/x-ndjson" },
         body,
       });
-      // The same entries at a place that nobody promised us, at the first try: another writer's, who said the same.
+      // The same entries at a place that nobody promised us, at the first try: another writer's, who said the
+      // same.
       const is_anothers = result.replayed && result.items === undefined && !uncertain && !state.is_fixed;
       if (!is_anothers) return keep(state, result, sent_count);
       state.position = { seq: await endOf(client, session_id) };
@@ -92,6 +100,7 @@ export async function appendRequest(
       } else if (ERRORS[error.code].retryable && failed < TRIES) {
         // A refusal for want of room or time stored nothing; a broken connection may have.
         uncertain ||= error.code !== "busy" && error.code !== "storage_full";
+        if (failed === 0) target.waits(error);
         await pause(
           Math.max(
             Math.min(FIRST_PAUSE_MS * 2 ** failed, LONGEST_PAUSE_MS),

@@ -4,9 +4,10 @@ import { Problem } from "../errors.ts";
 import { ID_PATTERN } from "../lib/ids.ts";
 import { system_clock } from "../lib/clock.ts";
 import { type AppendState, appendRequest, type Position } from "./append-run.ts";
+import type { Client } from "./client.ts";
 import { groupEntries } from "./append-groups.ts";
 import type { EntryFormat } from "./entry-input.ts";
-import { bytes, count } from "./format.ts";
+import { bytes, count, counted } from "./format.ts";
 import { openInput } from "./input.ts";
 import type { Cli } from "./machine.ts";
 import type { Act } from "./program.ts";
@@ -42,8 +43,11 @@ function formatOf({ text, rawJson, ndjson, kind, actor }: AppendOptions): EntryF
   return { form, ...(kind !== undefined && { kind }), ...(actor !== undefined && { actor }) };
 }
 
-async function startState(cli: Cli, session_id: string, after: Position | undefined): Promise<AppendState> {
-  const client = await cli.client();
+async function startState(
+  client: Client,
+  session_id: string,
+  after: Position | undefined,
+): Promise<AppendState> {
   const { last_seq } = await client.json<{ last_seq: number }>({ path: `/v1/sessions/${session_id}` });
   return {
     position: after ?? { seq: last_seq },
@@ -55,6 +59,15 @@ async function startState(cli: Cli, session_id: string, after: Position | undefi
   };
 }
 
+/** The failure, with what is stored all the same. */
+function withStored(error: unknown, { entry_count, position }: AppendState): unknown {
+  if (!(error instanceof Problem) || entry_count === 0) return error;
+  const { code, message, extra } = error;
+  const members = { ...extra.members, stored_count: entry_count, stored_through_seq: position.seq };
+  const stored = `${counted(entry_count, "entry is", "entries are")} stored, through ${position.seq}`;
+  return new Problem(code, `${message} Before that, ${stored}.`, { ...extra, members });
+}
+
 async function append(
   cli: Cli,
   given: string,
@@ -62,32 +75,33 @@ async function append(
   options: AppendOptions,
 ): Promise<void> {
   const { terminal, interruption, machine } = cli;
+  const { signal } = interruption;
   const format = formatOf(options);
   const input = openInput(machine, terminal, file);
   const client = await cli.client();
   const session_id = await resolveSession(client, given);
-  const state = await startState(cli, session_id, options.after);
+  const state = await startState(client, session_id, options.after);
   const progress = createProgress(terminal, system_clock);
+  const target = {
+    client,
+    session_id,
+    signal,
+    waits: ({ message }: Problem) => terminal.say(`${message} Trying again.`),
+  };
   let sent_bytes = 0;
   try {
-    for await (const group of groupEntries(input.chunks, format, interruption.signal)) {
+    for await (const group of groupEntries(input.chunks, format, signal)) {
       const body = joined(group);
-      await appendRequest(client, session_id, body, group.length, state, interruption.signal);
+      await appendRequest(target, body, group.length, state);
       sent_bytes += body.byteLength;
-      progress.update(
-        () =>
-          `${count(state.entry_count)} entries, ${bytes(sent_bytes)}${input.size_bytes === null ? "" : ` of ${bytes(input.size_bytes)}`}`,
-      );
+      const of_all = input.size_bytes === null ? "" : ` of ${bytes(input.size_bytes)}`;
+      progress.update(() => `${count(state.entry_count)} entries, ${bytes(sent_bytes)}${of_all}`);
     }
   } catch (error) {
+    throw withStored(error, state);
+  } finally {
     progress.clear();
-    if (state.entry_count > 0)
-      terminal.say(
-        `${count(state.entry_count)} entries are stored, the last one is ${state.position.seq}; what follows in the input is not.`,
-      );
-    throw error;
   }
-  progress.clear();
   await report(cli, session_id, state, sent_bytes);
 }
 
@@ -117,7 +131,7 @@ async function report(
   if (first_seq === null) return terminal.say("There was nothing to append.");
   const replayed = replayed_count === 0 ? "" : `, ${count(replayed_count)} of them were there already`;
   return terminal.write(
-    `${count(entry_count)} ${entry_count === 1 ? "entry" : "entries"}, ${first_seq} to ${position.seq}${replayed}, head ${head ?? ""}\n`,
+    `${counted(entry_count, "entry", "entries")}, ${first_seq} to ${last_seq}${replayed}, head ${head ?? ""}\n`,
   );
 }
 

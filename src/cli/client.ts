@@ -1,6 +1,6 @@
 /**
- * The HTTP API as the commands use it, wherever it is: a server that was named, the server of the data directory, or
- * the directory itself, opened in this process behind the same door. No command knows which.
+ * The HTTP API as the commands use it, wherever it is: a server that was named, the server of the data
+ * directory, or the directory itself, opened in this process behind the same door. No command knows which.
  */
 import { Problem } from "../errors.ts";
 import { limit } from "../limits.ts";
@@ -46,7 +46,9 @@ export interface Client {
   /** An answer that is not a refusal. Errors: what the problem document says; `unreachable`. */
   request(request: ApiRequest): Promise<Response>;
   json<T>(request: ApiRequest): Promise<T>;
-  /** The pages of a list in order, up to `most` items; `left` says whether there are more behind this page. */
+  /**
+   * The pages of a list in order, up to `most` items; `left` says whether there are more behind this page.
+   */
   pages<T>(path: string, query: Query, most: number): AsyncGenerator<{ items: T[]; left: boolean }>;
   close(): Promise<void>;
 }

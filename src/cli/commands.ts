@@ -1,4 +1,7 @@
-/** Every command as the README lists it, taken from the definitions that also parse. The program itself does not load this. */
+/**
+ * Every command as the README lists it, taken from the definitions that also parse. The program itself does
+ * not load this.
+ */
 import type { Command } from "commander";
 import { buildProgram } from "./program.ts";
 

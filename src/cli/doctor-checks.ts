@@ -1,4 +1,7 @@
-/** The checks of `synthetic doctor`: facts in, findings out. Pure, except for asking the file system about names. */
+/**
+ * The checks of `synthetic doctor`: facts in, findings out. Pure, except for asking the file system about
+ * names.
+ */
 import { statfsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { StoreInspection } from "../app.ts";

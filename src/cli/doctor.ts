@@ -17,7 +17,7 @@ import {
 import type { Cli } from "./machine.ts";
 import type { Act } from "./program.ts";
 import { safeLine } from "./safe-text.ts";
-import { livingServer } from "./status.ts";
+import { livingServer } from "./living-server.ts";
 import { answers } from "./transports.ts";
 
 async function examine(cli: Cli): Promise<Finding[]> {

@@ -1,8 +1,13 @@
-/** Lines of input as entries to send: whole entries, lines of text, or JSON values that become bodies. Pure. */
+/**
+ * Lines of input as entries to send: whole entries, lines of text, or JSON values that become bodies. Pure.
+ */
 import { Problem } from "../errors.ts";
 
 export interface EntryFormat {
-  /** `entry`: NDJSON of `{"kind","actor"?,"at_ms"?,"key"?,"body"}`; `text`: each line is a body; `json`: each line is the JSON of a body, verbatim. */
+  /**
+   * `entry`: NDJSON of `{"kind","actor"?,"at_ms"?,"key"?,"body"}`; `text`: each line is a body; `json`: each
+   * line is the JSON of a body, verbatim.
+   */
   form: "entry" | "text" | "json";
   kind?: string;
   actor?: string;
@@ -30,8 +35,8 @@ function withoutReturn(line: Uint8Array): Uint8Array {
 }
 
 /**
- * The line to send for line `number` (from 1), or null for one to be passed over: blank lines, except in text, where
- * they are content. Errors: `malformed_body`.
+ * The line to send for line `number` (from 1), or null for one to be passed over: blank lines, except in
+ * text, where they are content. Errors: `malformed_body`.
  */
 export function entryLine(
   line: Uint8Array,
@@ -39,7 +44,8 @@ export function entryLine(
   { form, kind, actor }: EntryFormat,
 ): Uint8Array | null {
   if (form === "entry") return isBlank(line) ? null : withoutReturn(line);
-  const head = `{"kind":${JSON.stringify(kind ?? DEFAULT_KIND)}${actor === undefined ? "" : `,"actor":${JSON.stringify(actor)}`},"body":`;
+  const actor_member = actor === undefined ? "" : `,"actor":${JSON.stringify(actor)}`;
+  const head = `{"kind":${JSON.stringify(kind ?? DEFAULT_KIND)}${actor_member},"body":`;
   if (form === "text") return Buffer.from(`${head}${JSON.stringify(decode(withoutReturn(line), number))}}`);
   if (isBlank(line)) return null;
   const body = decode(line, number).trim();

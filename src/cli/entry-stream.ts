@@ -1,6 +1,7 @@
 /**
- * A transcript as lines, whole and in order. A server gives up a reader that pauses (a pager, a slow pipe): the read
- * then goes on behind the last line, so that what comes out has no gap and no end that is not the end.
+ * A transcript as lines, whole and in order. A server gives up a reader that pauses (a pager, a slow pipe):
+ * the read then goes on behind the last line, so that what comes out has no gap and no end that is not the
+ * end.
  */
 import { Problem } from "../errors.ts";
 import { readHeader } from "../lib/wire-line.ts";
@@ -15,8 +16,8 @@ const EMPTY_TRIES = 3;
 const ENVELOPE_BYTES = 4_096;
 
 /**
- * Wire lines without newlines, behind `after` up to where the session ended when it was read, or further. Errors:
- * `not_found`, `gone` (dropped by retention), `unreachable`.
+ * Wire lines without newlines, behind `after` up to where the session ended when it was read, or further.
+ * Errors: `not_found`, `gone` (dropped by retention), `unreachable`.
  */
 export async function* streamLines(
   client: Client,

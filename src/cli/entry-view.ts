@@ -75,7 +75,8 @@ const INDENT = "  ";
 /** The entry with a newline at its end. Nothing in it can act on the terminal. */
 export function renderEntry(entry: ShownEntry, { style, columns, most_lines }: View): string {
   const { seq, kind, actor, at_ms, key } = entry;
-  const head = `${style.dim(`#${seq}`)} ${kindText(kind, style)} ${actor} ${style.dim(instant(at_ms))}${key === undefined ? "" : style.dim(` ${safeText(key)}`)}`;
+  const name = key === undefined ? "" : ` ${safeText(key)}`;
+  const head = `${style.dim(`#${seq}`)} ${kindText(kind, style)} ${actor} ${style.dim(instant(at_ms) + name)}`;
   const width = Math.max(20, columns - INDENT.length);
   const text = safeText(textOf(entry)).trimEnd();
   const lines =

@@ -11,7 +11,10 @@ export interface ServerEvent {
 /** A line of the stream holds one item at most; larger ones come as previews. */
 const LINE_BYTES = 16 * 1024 * 1024;
 
-/** Events as they become whole; comments and events without data are passed over, an unfinished one at the end is dropped. */
+/**
+ * Events as they become whole; comments and events without data are passed over, an unfinished one at the end
+ * is dropped.
+ */
 export async function* readEvents(source: AsyncIterable<Uint8Array>): AsyncGenerator<ServerEvent> {
   const decoder = new TextDecoder();
   let id = "";

@@ -1,6 +1,6 @@
 /**
- * Fields of a resource as options: declared once for create and update. An empty value clears what can be empty;
- * `@FILE` and `-` give long texts.
+ * Fields of a resource as options: declared once for create and update. An empty value clears what can be
+ * empty; `@FILE` and `-` give long texts.
  */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { openInput, readText } from "./input.ts";
@@ -13,8 +13,9 @@ export interface Field {
   flag: string;
   description: string;
   /**
-   * `text` as it is; `nullable`: empty means null; `long`: also `@FILE` or `-`; `list`: repeatable, one empty value
-   * means none; `switch`: also with `--no-`; `map`: repeatable KEY=VALUE; `instant`: milliseconds since 1970.
+   * `text` as it is; `nullable`: empty means null; `long`: also `@FILE` or `-`; `list`: repeatable, one empty
+   * value means none; `switch`: also with `--no-`; `map`: repeatable KEY=VALUE; `instant`: milliseconds since
+   * 1970.
    */
   form: "text" | "nullable" | "long" | "list" | "switch" | "map" | "instant";
   choices?: readonly string[];
@@ -67,7 +68,10 @@ export function readPairs(pairs: readonly string[]): Record<string, string | nul
   );
 }
 
-/** The members that the options give; those that were not used are absent. `map` members come as pairs with null for removals. */
+/**
+ * The members that the options give; those that were not used are absent. `map` members come as pairs with
+ * null for removals.
+ */
 export async function membersOf(
   fields: readonly Field[],
   options: Options,

@@ -56,6 +56,11 @@ export function count(value: number): string {
   return String(value).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
+/** `1 entry`, `2,000 entries`. */
+export function counted(value: number, one: string, many: string): string {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
 /** The last 8 digits: a version 7 id begins with the time, so neighbours share their beginning. */
 export function shortId(id: string): string {
   return id.slice(-SHORT_ID_CHARACTERS);
@@ -63,7 +68,10 @@ export function shortId(id: string): string {
 
 const SPANS: Record<string, number> = { s: 1_000, m: MINUTE, h: HOUR, d: DAY, w: 7 * DAY };
 
-/** An instant as a person gives it: `2h` (ago), a date or time of ISO 8601, or milliseconds. Null for anything else. */
+/**
+ * An instant as a person gives it: `2h` (ago), a date or time of ISO 8601, or milliseconds. Null for anything
+ * else.
+ */
 export function parseInstant(text: string, now_ms: number): number | null {
   const span = /^(\d{1,6})([smhdw])$/.exec(text);
   if (span !== null) return Math.max(0, now_ms - Number(span[1]) * (SPANS[span[2] ?? ""] ?? 0));

@@ -1,6 +1,6 @@
 /**
- * Signals. The first one asks the command to end and is seen as an aborted signal; a second one ends the process at
- * once. Exit codes follow the shells: 128 and the number of the signal.
+ * Signals. The first one asks the command to end and is seen as an aborted signal; a second one ends the
+ * process at once. Exit codes follow the shells: 128 and the number of the signal.
  */
 
 const CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
@@ -10,7 +10,9 @@ export interface Interruption {
   readonly signal: AbortSignal;
   /** The exit code of the first signal, or null while there was none. */
   readonly code: number | null;
-  /** A command that ends by itself after a signal, in its own time, sets this; others are left after a grace. */
+  /**
+   * A command that ends by itself after a signal, in its own time, sets this; others are left after a grace.
+   */
   patient: boolean;
   dispose(): void;
 }

@@ -5,8 +5,8 @@ import { bytes } from "./format.ts";
 const NEWLINE = 10;
 
 /**
- * The lines of each piece as they become whole, without their newlines; empty ones too, so that they can be counted.
- * A last line without a newline comes at the end. Errors: `too_large` for a line above `max_bytes`.
+ * The lines of each piece as they become whole, without their newlines; empty ones too, so that they can be
+ * counted. A last line without a newline comes at the end. Errors: `too_large` for a line above `max_bytes`.
  */
 export async function* readLines(
   source: AsyncIterable<Uint8Array>,

@@ -1,6 +1,6 @@
 /**
- * What a command is given: the streams, the doors that main.ts hands in as values, the settings and the terminal.
- * The command line knows http/ only through the shapes here.
+ * What a command is given: the streams, the doors that main.ts hands in as values, the settings and the
+ * terminal. The command line knows http/ only through the shapes here.
  */
 import type { Config, Flags } from "../config.ts";
 import type { Context } from "../core/context.ts";

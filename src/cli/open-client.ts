@@ -1,21 +1,23 @@
 /**
- * Which door a command goes through: the server that was named; else the server of the data directory, if its record
- * names a process that lives; else the directory itself. A start or a stop under way is waited for.
+ * Which door a command goes through: the server that was named; else the server of the data directory, if its
+ * record names a process that lives; else the directory itself. A start or a stop under way is waited for.
  */
-import { randomBytes } from "node:crypto";
 import { type Config, isLoopback } from "../config.ts";
 import { Problem } from "../errors.ts";
 import { system_clock } from "../lib/clock.ts";
 import { createLog } from "../lib/log.ts";
-import { isThatProcess, readServerRecord } from "../lib/server-record.ts";
 import { type Client, createClient, type Transport } from "./client.ts";
 import { pause } from "./interruption.ts";
+import { livingServer } from "./living-server.ts";
 import type { Machine } from "./machine.ts";
 import type { Terminal } from "./terminal.ts";
-import { readToken, loadToken } from "./token-file.ts";
+import { checkToken, newToken, readToken } from "./token-file.ts";
 import { answers, httpTransport, processTransport } from "./transports.ts";
 
-/** How long a lock without a server, or a server that does not answer, is waited for: a start, a stop, another command. */
+/**
+ * How long a lock without a server, or a server that does not answer, is waited for: a start, a stop, another
+ * command.
+ */
 const WAIT_MS = 5_000;
 const STEP_MS = 50;
 
@@ -29,8 +31,8 @@ export interface Places {
 }
 
 /**
- * The server or the directory. Errors: `unreachable` when the server lives and does not answer, `locked` when the
- * directory is held by something that is not a server; both only after `wait_ms`.
+ * The server or the directory. Errors: `unreachable` when the server lives and does not answer, `locked` when
+ * the directory is held by something that is not a server; both only after `wait_ms`.
  */
 export async function choose(
   places: Places,
@@ -67,10 +69,15 @@ async function openDirectory(
 ): Promise<{ transport: Transport; token: string }> {
   const { openApp } = await import("../app.ts");
   const log = createLog(system_clock, config.log_level ?? "error", (line) => terminal.sayRaw(line));
-  const app = await openApp({ data_dir: config.data, migrate: config.migrate, seal_idle_ms: config.seal_idle_ms, log });
+  const app = await openApp({
+    data_dir: config.data,
+    migrate: config.migrate,
+    seal_idle_ms: config.seal_idle_ms,
+    log,
+  });
   try {
     if (app.created) terminal.say(`A new store was made in ${config.data}`);
-    const token = randomBytes(32).toString("base64url");
+    const token = newToken();
     const door = await machine.doors.createDoor({
       context: app.context,
       token,
@@ -88,19 +95,23 @@ async function openDirectory(
 }
 
 function openNamed(url: string, config: Config, terminal: Terminal, signal: AbortSignal): Client {
-  if (config.token === null) {
+  const token = config.token === null ? null : checkToken(config.token);
+  if (token === null) {
     // The token of this directory is never sent to an address that somebody put into the environment.
     throw new Problem("usage", "A server that is named by its address needs its token.", {
       hint: "Set SYNTHETIC_TOKEN; on that machine `synthetic token` prints it.",
     });
   }
   const { protocol, hostname } = new URL(url);
-  if (protocol === "http:" && !isLoopback(hostname.replace(/^\[(.*)\]$/, "$1")))
+  if (protocol === "http:" && !isLoopback(hostname))
     terminal.say(`The token goes to ${url} without encryption.`);
-  return createClient(httpTransport(url), loadToken(config.data, config.token).token, signal);
+  return createClient(httpTransport(url), token, signal);
 }
 
-/** Errors: `usage` (no token for a named server), `unreachable`, `locked`, and what opening the directory says. */
+/**
+ * Errors: `usage` (no token for a named server), `unreachable`, `locked`, and what opening the directory
+ * says.
+ */
 export async function openClient(
   machine: Machine,
   terminal: Terminal,
@@ -110,10 +121,7 @@ export async function openClient(
   if (config.url !== null) return openNamed(config.url, config, terminal, signal);
   let own_token = "";
   const places: Places = {
-    server() {
-      const record = readServerRecord(config.data);
-      return record !== null && isThatProcess(record) ? record.url : null;
-    },
+    server: () => livingServer(config.data)?.url ?? null,
     answers: (url) => answers(url, signal),
     async openDirectory() {
       const { transport, token } = await openDirectory(machine, terminal, config);
@@ -123,10 +131,12 @@ export async function openClient(
   };
   const chosen = await choose(places, WAIT_MS, signal);
   if ("transport" in chosen) return createClient(chosen.transport, own_token, signal);
-  const token = config.token ?? readToken(config.data);
-  if (token === null)
+  const token = config.token === null ? readToken(config.data) : checkToken(config.token);
+  if (token === null) {
     throw new Problem("unauthorized", `There is no token in ${config.data}.`, {
       hint: "Set SYNTHETIC_TOKEN to the one that the server was started with.",
     });
-  return createClient(httpTransport(chosen.url), token, signal);
+  }
+  // A server that is started again may come back at another address.
+  return createClient(httpTransport(chosen.url, places.server), token, signal);
 }

@@ -1,4 +1,7 @@
-/** Problems between HTTP and the terminal: a problem document becomes a Problem, a Problem becomes words or a line of JSON. */
+/**
+ * Problems between HTTP and the terminal: a problem document becomes a Problem, a Problem becomes words or a
+ * line of JSON.
+ */
 import { type ErrorCode, ERRORS, type FieldError, Problem, type ProblemExtra } from "../errors.ts";
 import { safeLine } from "./safe-text.ts";
 import type { Terminal } from "./terminal.ts";
@@ -67,7 +70,10 @@ export function problemFrom(text: string, fallback: { code: ErrorCode; detail: s
   );
 }
 
-/** The Problem that a refusal tells of. What is no problem document (a proxy's page) says no more than its status. */
+/**
+ * The Problem that a refusal tells of. What is no problem document (a proxy's page) says no more than its
+ * status.
+ */
 export async function problemOf(response: Response): Promise<Problem> {
   const text = await response.text().catch(() => "");
   const is_document = response.headers.get("content-type")?.startsWith("application/problem+json") === true;

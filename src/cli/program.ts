@@ -1,6 +1,6 @@
 /**
- * The commands as commander knows them. Each command's file defines its words and says what is done; what is done
- * starts only when it is chosen, so that `--help` loads nothing else.
+ * The commands as commander knows them. Each command's file defines its words and says what is done; what is
+ * done starts only when it is chosen, so that `--help` loads nothing else.
  */
 import { Command } from "commander";
 import { type Flags, SETTINGS } from "../config.ts";

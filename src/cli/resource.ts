@@ -1,6 +1,6 @@
 /**
- * What all nouns have in common: list, show, create, update, delete, undelete, each over the HTTP API and each with
- * its --json. A noun's file declares its fields, columns and facts.
+ * What all nouns have in common: list, show, create, update, delete, undelete, each over the HTTP API and
+ * each with its --json. A noun's file declares its fields, columns and facts.
  */
 import { Problem } from "../errors.ts";
 import { ID_PATTERN } from "../lib/ids.ts";
@@ -32,8 +32,8 @@ export interface Noun<R extends Row> {
 const RESOLVE_ROWS = 10_000;
 
 /**
- * The full id for six or more characters of its beginning or end. Errors: `not_found`; `usage` when several fit, or
- * there are too many rows to be sure.
+ * The full id for six or more characters of its beginning or end. Errors: `not_found`; `usage` when several
+ * fit, or there are too many rows to be sure.
  */
 export async function resolveId(
   client: Client,
@@ -47,7 +47,7 @@ export async function resolveId(
   if (!/^[0-9a-f-]{6,35}$/.test(text))
     throw new Problem(
       "usage",
-      `This is not the id of a ${name}: a UUID, or six or more characters of its beginning or end, are expected.`,
+      `The id of a ${name} is expected: a UUID, or six or more characters of its beginning or end.`,
     );
   const found: string[] = [];
   for await (const { items, left } of client.pages<Row>(path, query, RESOLVE_ROWS)) {
@@ -100,7 +100,9 @@ export async function showOne<R extends Row>(cli: Cli, noun: Noun<R>, given: str
   return showRow(cli, noun, await client.json<R>({ path: `${noun.path}/${id}` }));
 }
 
-/** Creates one; its id goes to stdout, so that `id=$(…)` works. With an id of the caller's it can be repeated. */
+/**
+ * Creates one; its id goes to stdout, so that `id=$(…)` works. With an id of the caller's it can be repeated.
+ */
 export async function createOne<R extends Row>(
   cli: Cli,
   noun: Noun<R>,
@@ -135,7 +137,10 @@ function mergedMap(
   return Object.fromEntries(merged);
 }
 
-/** Changes what the options name and nothing else. Metadata are merged, guarded by the revision they were read at. */
+/**
+ * Changes what the options name and nothing else. Metadata are merged, guarded by the revision they were read
+ * at.
+ */
 export async function updateOne<R extends Row & { metadata: Record<string, string> }>(
   cli: Cli,
   noun: Noun<R>,

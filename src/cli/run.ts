@@ -1,6 +1,6 @@
 /**
- * One run of the command line, from arguments to an exit code. It never throws and never ends the process: main.ts
- * does that.
+ * One run of the command line, from arguments to an exit code. It never throws and never ends the process:
+ * main.ts does that.
  */
 import { CommanderError } from "commander";
 import { type Config, type Flags, loadConfig, terminalSettings } from "../config.ts";

@@ -1,7 +1,7 @@
 /** Text of others on a terminal: nothing in it may move the cursor, change colours or reorder the line. */
 
-// C0 and C1 controls and DEL, but not tab and newline; the marks that reorder what is shown (Unicode TR 36, "Trojan
-// Source"); the separators that some terminals take for a newline.
+// C0 and C1 controls and DEL, but not tab and newline; the marks that reorder what is shown (Unicode TR 36,
+// "Trojan Source"); the separators that some terminals take for a newline.
 const UNSAFE = /(?![\t\n])[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
 
 function shown(character: string): string {

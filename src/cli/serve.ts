@@ -1,6 +1,7 @@
 /**
- * `synthetic serve`: the life of a server. Open, listen, leave a record of where; after the first signal take no new
- * work, finish what is under way, close. What was acknowledged is on disk at every moment, so ending early loses nothing.
+ * `synthetic serve`: the life of a server. Open, listen, leave a record of where; after the first signal take
+ * no new work, finish what is under way, close. What was acknowledged is on disk at every moment, so ending
+ * early loses nothing.
  */
 import type { Command } from "commander";
 import { type Config, SETTINGS } from "../config.ts";
@@ -119,7 +120,12 @@ async function serve(cli: Cli): Promise<number> {
     terminal.sayRaw,
   );
   const { openApp } = await import("../app.ts");
-  const app = await openApp({ data_dir: config.data, migrate: config.migrate, seal_idle_ms: config.seal_idle_ms, log });
+  const app = await openApp({
+    data_dir: config.data,
+    migrate: config.migrate,
+    seal_idle_ms: config.seal_idle_ms,
+    log,
+  });
   let end_reason = "";
   try {
     for (const warning of [...config.warnings, ...app.warnings]) log.warn("warning", { detail: warning });

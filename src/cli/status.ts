@@ -1,12 +1,14 @@
-/** `synthetic status`: whether a server runs, where, and how much there is. It changes and creates nothing. */
+/**
+ * `synthetic status`: whether a server runs, where, and how much there is. It changes and creates nothing.
+ */
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { StoreInspection } from "../app.ts";
 import type { Config } from "../config.ts";
 import { system_clock } from "../lib/clock.ts";
-import { isThatProcess, readServerRecord, type ServerRecord } from "../lib/server-record.ts";
 import { bytes, count, duration } from "./format.ts";
+import { livingServer } from "./living-server.ts";
 import type { Cli } from "./machine.ts";
 import type { Act } from "./program.ts";
 import { type Fact, renderFacts } from "./table.ts";
@@ -30,13 +32,10 @@ function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-/** The record of a server of this directory that lives. */
-export function livingServer(data_dir: string): ServerRecord | null {
-  const record = readServerRecord(data_dir);
-  return record !== null && isThatProcess(record) ? record : null;
-}
-
-/** What can only be asked through a door; nothing where there is no store, or one that cannot be opened as it is. */
+/**
+ * What can only be asked through a door; nothing where there is no store, or one that cannot be opened as it
+ * is.
+ */
 async function askDoor(
   cli: Cli,
   reachable: boolean,

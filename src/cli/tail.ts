@@ -1,4 +1,7 @@
-/** `synthetic tail`: the end of a transcript, and then what comes. A connection that is lost is taken up where it was. */
+/**
+ * `synthetic tail`: the end of a transcript, and then what comes. A connection that is lost is taken up where
+ * it was.
+ */
 import { type Command, InvalidArgumentError } from "commander";
 import { ERRORS, Problem } from "../errors.ts";
 import type { Session } from "../schema/session.ts";

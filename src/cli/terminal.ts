@@ -1,6 +1,6 @@
 /**
- * Where a command's words go: data on stdout, talk on stderr. Writing waits for the reader, so a slow pipe costs no
- * memory, and a reader that has gone (`| head`) ends the command quietly.
+ * Where a command's words go: data on stdout, talk on stderr. Writing waits for the reader, so a slow pipe
+ * costs no memory, and a reader that has gone (`| head`) ends the command quietly.
  */
 import type { TerminalSettings } from "../config.ts";
 import { createStyle, type Style } from "./colour.ts";

@@ -20,13 +20,14 @@ export function tokenPath(data_dir: string): string {
   return join(data_dir, "token");
 }
 
-function checked(token: string, where: string): string {
+/** The token, if it can be one. Errors: `usage`. */
+export function checkToken(token: string, where = "SYNTHETIC_TOKEN"): string {
   if (TOKEN.test(token)) return token;
   throw new Problem(
     "usage",
     `${where} holds no usable token: 32 to 512 letters, digits or . _ ~ + / = - are expected.`,
     {
-      hint: "`openssl rand -hex 32` makes one; a file that is spoilt can be deleted, the next start makes another.",
+      hint: "`openssl rand -hex 32` makes one; a spoilt file can be deleted, the next start makes another.",
     },
   );
 }
@@ -42,20 +43,21 @@ export function readToken(data_dir: string): string | null {
     if (code === "ENOENT" || code === "ENOTDIR") return null;
     throw new Problem("usage", `${path} cannot be read (${code ?? "error"}).`, { cause: error });
   }
-  return checked(text.trim(), path);
+  return checkToken(text.trim(), path);
 }
 
-function newToken(): string {
+/** A token that cannot be guessed. */
+export function newToken(): string {
   return Buffer.from(crypto.getRandomValues(new Uint8Array(TOKEN_BYTES))).toString("base64url");
 }
 
 /**
- * The token to serve with: SYNTHETIC_TOKEN when it is set, else the file's, which is made when there is none. Two
- * processes that make it at once end with the same one. Errors: `usage` when it is too weak or cannot be read.
+ * The token to serve with: SYNTHETIC_TOKEN when it is set, else the file's, which is made when there is none.
+ * Two processes that make it at once end with the same one. Errors: `usage` when it is too weak or cannot be
+ * read.
  */
 export function loadToken(data_dir: string, from_environment: string | null): Token {
-  if (from_environment !== null)
-    return { token: checked(from_environment, "SYNTHETIC_TOKEN"), source: "environment" };
+  if (from_environment !== null) return { token: checkToken(from_environment), source: "environment" };
   const present = readToken(data_dir);
   if (present !== null) return { token: present, source: "file" };
   makePrivateFolder(data_dir);

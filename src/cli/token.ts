@@ -1,10 +1,10 @@
 /** `synthetic token`: prints the token that clients need, or puts a new one in its place. */
 import { Argument, type Command } from "commander";
 import { Problem } from "../errors.ts";
-import { isThatProcess, readServerRecord } from "../lib/server-record.ts";
+import { livingServer } from "./living-server.ts";
 import type { Cli } from "./machine.ts";
 import type { Act } from "./program.ts";
-import { loadToken, rotateToken } from "./token-file.ts";
+import { loadToken, readToken, rotateToken } from "./token-file.ts";
 
 const EXAMPLES = `
 Examples:
@@ -14,18 +14,26 @@ Examples:
 async function printToken(cli: Cli): Promise<void> {
   const { terminal } = cli;
   const { data, token: given } = cli.config();
+  if (given === null && readToken(data) === null && livingServer(data) !== null) {
+    throw new Problem("not_found", "The server of this directory was started with SYNTHETIC_TOKEN.", {
+      hint: "Ask whoever started it.",
+    });
+  }
   const { token, source } = loadToken(data, given);
   return terminal.json ? terminal.writeJson({ token, source }) : terminal.write(`${token}\n`);
 }
 
-/** Refuses while a server runs: it would go on with the old token, and every client would be given the new one. */
+/**
+ * Refuses while a server runs: it would go on with the old token, and every client would be given the new
+ * one.
+ */
 async function rotate(cli: Cli): Promise<void> {
   const { terminal } = cli;
   const { data, token: given } = cli.config();
   if (given !== null) throw new Problem("usage", "The token comes from SYNTHETIC_TOKEN: change it there.");
-  const record = readServerRecord(data);
-  if (record !== null && isThatProcess(record)) {
-    throw new Problem("locked", `A server runs with the present token (process ${record.pid}).`, {
+  const server = livingServer(data);
+  if (server !== null) {
+    throw new Problem("locked", `A server runs with the present token (process ${server.pid}).`, {
       hint: "Stop it, rotate, and start it again.",
     });
   }

@@ -4,33 +4,47 @@ import { Problem } from "../errors.ts";
 import type { Transport } from "./client.ts";
 import type { Door } from "./machine.ts";
 
-/** A server over HTTP. Requests to this machine never go through a proxy of the environment: it would read the token. */
-export function httpTransport(url: string): Transport {
-  const direct = isLoopback(new URL(url).hostname.replace(/^\[(.*)\]$/, "$1"));
+/**
+ * Whether a server is of this machine: then its requests never go through a proxy of the environment, which
+ * would read the token.
+ */
+function isLocal(url: string): boolean {
+  return isLoopback(new URL(url).hostname);
+}
+
+/**
+ * A server over HTTP. When it cannot be reached, `relocate` may tell where it is by now, for the next
+ * request.
+ */
+export function httpTransport(url: string, relocate: () => string | null = () => null): Transport {
+  let place = url;
   return {
     via: "server",
     name: url,
     async fetch(path, outgoing, endless) {
+      const asked = place;
       try {
-        return await fetch(url + path, {
+        return await fetch(asked + path, {
           ...outgoing,
           redirect: "error",
-          ...(direct && { proxy: false as const }),
+          ...(isLocal(asked) && { proxy: false as const }),
           ...(endless && { timeout: false }),
         });
       } catch (error) {
         if (outgoing.signal.aborted) throw error;
-        throw new Problem("unreachable", `The server at ${url} cannot be reached.`, {
-          hint: "Is it running? `synthetic status` tells.",
-          cause: error,
-        });
+        place = relocate() ?? asked;
+        const hint = "Is it running? `synthetic status` tells.";
+        throw new Problem("unreachable", `The server at ${asked} cannot be reached.`, { hint, cause: error });
       }
     },
     close: () => Promise.resolve(),
   };
 }
 
-/** The directory itself, opened in this process: the same door without a network. `close` closes the directory. */
+/**
+ * The directory itself, opened in this process: the same door without a network. `close` closes the
+ * directory.
+ */
 export function processTransport(door: Door, data_dir: string, close: () => Promise<void>): Transport {
   return {
     via: "process",

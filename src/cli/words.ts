@@ -1,4 +1,7 @@
-/** Words of the schema that help and parsing need before anything heavy is loaded; a test compares them with the schema. */
+/**
+ * Words of the schema that help and parsing need before anything heavy is loaded; a test compares them with
+ * the schema.
+ */
 import type { Actor } from "../schema/common.ts";
 import type { ConstructSort, ConstructStatus } from "../schema/construct.ts";
 import type { EntryKind } from "../schema/entry.ts";

@@ -37,7 +37,9 @@ const FIELDS: readonly Field[] = [
 /** Names of workspaces that one query may be looked through for. */
 const NAMED_ROWS = 500;
 
-/** The id of a workspace that is named by id, by name, or by a part of its id. Errors: `not_found`, `usage`. */
+/**
+ * The id of a workspace that is named by id, by name, or by a part of its id. Errors: `not_found`, `usage`.
+ */
 export async function resolveWorkspace(client: Client, given: string): Promise<string> {
   if (ID_PATTERN.test(given)) return given;
   for await (const { items } of client.pages<Workspace>("/v1/workspaces", { q: given }, NAMED_ROWS)) {

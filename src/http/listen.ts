@@ -32,10 +32,11 @@ export function listen(door: Omit<Door, "routes">, { host, port, log }: ListenOp
     maxRequestBodySize: UNBOUNDED_BYTES,
     fetch: (request, self) => door.fetch(request, self),
     error(error) {
-      // The door answers its own failures; this is for what fails around it.
+      // The door answers its own failures. This is for what fails around it, and for a stream that failed, and was
+      // logged, before its first byte was sent: then there is no error here.
       const problem = problemOf(error);
       const request_id = system_ids.next();
-      logProblem(log, problem, request_id, "none");
+      if (problem.cause !== undefined) logProblem(log, problem, request_id, "none");
       return problemResponse(problem, request_id);
     },
   });

@@ -36,7 +36,7 @@ export function namesZstd(request: Request): boolean {
 /** Whether NDJSON is asked for, and not less than JSON. */
 export function prefersNdjson(request: Request): boolean {
   const header = request.headers.get("accept");
-  if (header === null || !header.includes("ndjson")) return false;
+  if (header === null || !/ndjson/i.test(header)) return false;
   const given = weights(header);
   const ndjson = given.get("application/x-ndjson") ?? 0;
   return ndjson > 0 && ndjson >= (given.get("application/json") ?? 0);

@@ -63,7 +63,8 @@ export function openStream(call: Call, source: Source, { log, stall_ms }: Stream
     const problem = problemOf(error);
     if (!EXPECTED.has(problem.code)) log.error("stream_failed", { request_id: call.request_id, route: call.route, cause: errorText(error) });
     const farewell = source.farewell(problem);
-    if (farewell === null) return controller?.error(error);
+    // Bun would print the error to stderr, past the log; without one it breaks the connection in silence.
+    if (farewell === null) return controller?.error(connection === undefined ? error : undefined);
     controller?.enqueue(farewell);
     controller?.close();
   };

@@ -14,7 +14,7 @@ export type EntryKind = z.infer<typeof EntryKind>;
 
 export const ACTORS = Actor.options;
 
-const controls = /[\u0000-\u001f]/;
+const controls = /\p{Cc}/u;
 
 export const EntryKey = z
   .string()

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { type AppendState, appendRequest } from "../../src/cli/append-run.ts";
+import { type AppendState, type AppendTarget, appendRequest } from "../../src/cli/append-run.ts";
 import type { ApiRequest, Client } from "../../src/cli/client.ts";
 import { entryLine } from "../../src/cli/entry-input.ts";
 import { readEvents } from "../../src/cli/event-stream.ts";
@@ -124,13 +124,15 @@ const state = (seq: number, is_fixed = false): AppendState => ({
   entry_count: 0,
   replayed_count: 0,
 });
-const never = new AbortController().signal;
+function targetOf(client: Client): AppendTarget {
+  return { client, session_id: "s", signal: new AbortController().signal, waits: () => undefined };
+}
 
 describe("appending exactly once", () => {
   test("an answer that got lost is found again", async () => {
     const server = fakeServer(["stored", "lost", "busy"], ["x"]);
     const now = state(1);
-    await appendRequest(server.client, "s", bytes("a\nb\n"), 2, now, never);
+    await appendRequest(targetOf(server.client), bytes("a\nb\n"), 2, now);
     expect(server.stored).toEqual(["x", "a", "b"]);
     expect(now).toMatchObject({
       position: { seq: 3 },
@@ -144,28 +146,28 @@ describe("appending exactly once", () => {
   test("another writer in between is followed to the new end", async () => {
     const server = fakeServer(["overtaken"]);
     const now = state(0);
-    await appendRequest(server.client, "s", bytes("a\n"), 1, now, never);
+    await appendRequest(targetOf(server.client), bytes("a\n"), 1, now);
     expect(server.stored).toEqual(["other", "a"]);
     expect(now).toMatchObject({ position: { seq: 2 }, first_seq: 2, replayed_count: 0 });
   });
 
   test("another writer who says the very same is not mistaken for us", async () => {
     const server = fakeServer(["twin"]);
-    await appendRequest(server.client, "s", bytes("a\n"), 1, state(0), never);
+    await appendRequest(targetOf(server.client), bytes("a\n"), 1, state(0));
     expect(server.stored).toEqual(["a", "a"]);
   });
 
   test("with a position of the caller's it is a replay", async () => {
     const server = fakeServer([], ["a"]);
     const now = state(0, true);
-    await appendRequest(server.client, "s", bytes("a\n"), 1, now, never);
+    await appendRequest(targetOf(server.client), bytes("a\n"), 1, now);
     expect(server.stored).toEqual(["a"]);
     expect(now.replayed_count).toBe(1);
   });
 
   test("with a position of the caller's another writer is a conflict", async () => {
     const server = fakeServer(["overtaken"]);
-    expect(appendRequest(server.client, "s", bytes("a\n"), 1, state(0, true), never)).rejects.toMatchObject({
+    expect(appendRequest(targetOf(server.client), bytes("a\n"), 1, state(0, true))).rejects.toMatchObject({
       code: "conflict",
     });
   });
@@ -173,7 +175,7 @@ describe("appending exactly once", () => {
   test("a refusal is told and nothing is stored", async () => {
     const client = { json: () => Promise.reject(new Problem("invalid_request", "no")) } as unknown as Client;
     const now = state(0);
-    expect(appendRequest(client, "s", bytes("a\n"), 1, now, never)).rejects.toMatchObject({
+    expect(appendRequest(targetOf(client), bytes("a\n"), 1, now)).rejects.toMatchObject({
       code: "invalid_request",
     });
     expect(now.entry_count).toBe(0);

@@ -134,8 +134,8 @@ export async function append(parts: AppendParts, session_id: string, entries: re
   if (!large && bytes < limit("bulk_append_bytes")) {
     const room = parts.sealer.room();
     if (room !== null) await room;
-    const passed = parts.gate.passed(session_id);
-    if (passed !== null) await passed;
+    // Asked again after each wait: nothing may come between the last look and the queue.
+    for (let passed = parts.gate.passed(session_id); passed !== null; passed = parts.gate.passed(session_id)) await passed;
     const { outcome, pk } = await parts.writer.run((db) => appendRows(db, session_id, entries, options), { bytes });
     if (outcome.outcome === "appended") parts.sealer.noteAppend(pk, bytes);
     return outcome;

@@ -4,7 +4,7 @@
  */
 import { Database, SQLiteError } from "bun:sqlite";
 import { assert } from "../../errors.ts";
-import { createPrivateFile } from "../../lib/private-files.ts";
+import { createPrivateFile, systemCode } from "../../lib/private-files.ts";
 import { limit } from "../../limits.ts";
 
 /** "SYNT": says in the file's header (offset 68) whose database it is. */
@@ -188,4 +188,11 @@ const KINDS = new Map<number, SqliteErrorKind>([
 export function classifySqliteError(error: unknown): SqliteErrorKind {
   if (!(error instanceof SQLiteError)) return "other";
   return KINDS.get(error.errno & 0xff) ?? "other";
+}
+
+/** Whether an error of the engine or of the file system says that the disk, or the user's share of it, is full. */
+export function isNoRoom(error: unknown): boolean {
+  return (
+    classifySqliteError(error) === "full" || ["ENOSPC", "EDQUOT", "EFBIG"].includes(systemCode(error) ?? "")
+  );
 }

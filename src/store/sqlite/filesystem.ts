@@ -31,37 +31,21 @@ const NETWORK = new Map<number, string>([
 /** A program's filesystem: it may be a network (sshfs, rclone) or a local disk (ntfs-3g), and does not say which. */
 const FUSE = 0x65735546;
 
-/** Only for the words of a report. */
-const LOCAL = new Map<number, string>([
-  [0xef53, "ext4"],
-  [0x58465342, "XFS"],
-  [0x9123683e, "Btrfs"],
-  [0x2fc12fc1, "ZFS"],
-  [0xf2f52010, "F2FS"],
-  [0x794c7630, "overlayfs"],
-  [0x01021994, "tmpfs"],
-  [FUSE, "FUSE"],
-]);
-
 export interface FilesystemJudgement {
-  /** What it is called. */
-  filesystem: string;
-  /** False for a network filesystem. */
-  safe: boolean;
-  /** Whether it may be a network all the same. */
+  /** The name of a network filesystem, or null. */
+  network: string | null;
+  /** Whether it may be one all the same. */
   doubtful: boolean;
 }
 
 /** What the type number of statfs(2) on Linux means. Some systems give it signed. */
 export function judgeFilesystem(type: number): FilesystemJudgement {
   const magic = type >>> 0;
-  const network = NETWORK.get(magic);
-  const filesystem = network ?? LOCAL.get(magic) ?? `type 0x${magic.toString(16)}`;
-  return { filesystem, safe: network === undefined, doubtful: magic === FUSE };
+  return { network: NETWORK.get(magic) ?? null, doubtful: magic === FUSE };
 }
 
 /** Where the path is, or will be made. Off Linux the numbers mean other things, so nothing is said against it. */
 export function filesystemOf(path: string): FilesystemJudgement {
-  if (process.platform !== "linux") return { filesystem: "not known", safe: true, doubtful: false };
+  if (process.platform !== "linux") return { network: null, doubtful: false };
   return judgeFilesystem(statfsSync(nearestFolder(path)).type);
 }

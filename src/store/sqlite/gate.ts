@@ -3,7 +3,7 @@
 export interface Gate {
   /** Waits for the turn; the returned function ends it. */
   enter(name: string): Promise<() => void>;
-  /** Resolves when nobody holds or awaits the name; at once, without a promise, when that is so now. */
+  /** Null when nobody holds or awaits the name; else a promise for the end of the last turn, after which to ask again. */
   passed(name: string): Promise<void> | null;
 }
 
@@ -20,12 +20,6 @@ export function createGate(): Gate {
         resolve();
       };
     },
-    passed(name) {
-      const current = last.get(name);
-      if (current === undefined) return null;
-      return (async () => {
-        for (let waiting = last.get(name); waiting !== undefined; waiting = last.get(name)) await waiting;
-      })();
-    },
+    passed: (name) => last.get(name) ?? null,
   };
 }

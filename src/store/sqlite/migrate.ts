@@ -6,8 +6,7 @@
 import { Database } from "bun:sqlite";
 import { assert, Problem } from "../../errors.ts";
 import type { Ids } from "../../lib/ids.ts";
-import { systemCode } from "../../lib/private-files.ts";
-import { classifySqliteError, closeConnection, immediate } from "./connection.ts";
+import { closeConnection, immediate, isNoRoom } from "./connection.ts";
 import type { Migration } from "./migrations.ts";
 import { type Snapshot, takeSnapshot } from "./snapshot.ts";
 
@@ -180,15 +179,9 @@ function applyOne(db: Database, migration: Migration, applied_at_ms: number): Ap
   return record;
 }
 
-function isFull(error: unknown): boolean {
-  return (
-    classifySqliteError(error) === "full" || ["ENOSPC", "EDQUOT", "EFBIG"].includes(systemCode(error) ?? "")
-  );
-}
-
 function snapshotProblem(error: unknown): Problem {
   const unchanged = "Nothing was changed.";
-  if (isFull(error)) {
+  if (isNoRoom(error)) {
     const detail = `There is no room for the snapshot that is kept before a migration. ${unchanged}`;
     return new Problem("storage_full", detail, {
       cause: error,
@@ -203,7 +196,7 @@ function migrationProblem(migration: Migration, snapshot: Snapshot | null, error
   const { version, name } = migration;
   const back = snapshot === null ? "" : ` The store as it was: ${snapshot.path}.`;
   const undone = `was undone: the store is at version ${version - 1}.${back}`;
-  if (isFull(error)) {
+  if (isNoRoom(error)) {
     const detail = `The disk is full. Migration ${version} (${name}) ${undone}`;
     return new Problem("storage_full", detail, { cause: error, hint: "Free space, then migrate again." });
   }

@@ -39,13 +39,13 @@ export function createReaderPool(path: string): ReaderPool {
     const worker = startWorker();
     const { promise, resolve } = Promise.withResolvers<void>();
     const reader: Reader = { worker, current: null, ended: promise };
-    worker.onmessage = ({ data }: MessageEvent<ReaderAnswer>) => {
+    worker.addEventListener("message", ({ data }: MessageEvent<ReaderAnswer>) => {
       const question = reader.current;
       reader.current = null;
       if ("rows" in data) question?.resolve(data.rows);
       else question?.reject(new Error(data.error));
       next(reader);
-    };
+    });
     worker.addEventListener("error", (event) => {
       readers.splice(readers.indexOf(reader), 1);
       reader.current?.reject(new Error(`a reader thread failed: ${event.message}`));

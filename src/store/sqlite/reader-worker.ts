@@ -12,7 +12,7 @@ export type ReaderAnswer = { id: number; rows: unknown[] } | { id: number; error
 
 let db: ReturnType<typeof openReader> | null = null;
 
-self.onmessage = ({ data }: MessageEvent<ReaderQuestion>): void => {
+self.addEventListener("message", ({ data }: MessageEvent<ReaderQuestion>): void => {
   if ("open" in data) {
     db = openReader(data.open);
     return;
@@ -29,4 +29,4 @@ self.onmessage = ({ data }: MessageEvent<ReaderQuestion>): void => {
   } catch (error) {
     self.postMessage({ id: data.id, error: error instanceof Error ? error.message : String(error) } satisfies ReaderAnswer);
   }
-};
+});

@@ -95,7 +95,7 @@ export function createSealer(options: SealerOptions): Sealer {
       if (busy.size >= CONCURRENCY || stopped) return;
       if (!isFree(session)) continue;
       waiting.delete(session);
-      begin(session, false);
+      void begin(session, false);
     }
   }
 
@@ -277,7 +277,7 @@ export function createSealer(options: SealerOptions): Sealer {
       hurried = true;
       try {
         count();
-        for (const session of [...tails.keys()]) {
+        for (const session of Array.from(tails.keys())) {
           await whenFree(session);
           await begin(session, true);
         }

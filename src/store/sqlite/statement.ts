@@ -24,17 +24,17 @@ function statement(db: Database, sql: string): Statement {
 
 /** All rows as objects. */
 export function all<Row>(db: Database, sql: string, parameters: Parameters = {}): Row[] {
-  return statement(db, sql).all(parameters as never) as Row[];
+  return statement(db, sql).all(parameters) as Row[];
 }
 
 /** The first row or null. Only for statements that read: on a writing one the automatic checkpoint never runs (facts 2). */
 export function first<Row>(db: Database, sql: string, parameters: Parameters = {}): Row | null {
-  return (statement(db, sql).get(parameters as never) ?? null) as Row | null;
+  return (statement(db, sql).get(parameters) ?? null) as Row | null;
 }
 
 /** Executes a statement that writes; gives the number of changed rows. */
 export function run(db: Database, sql: string, parameters: Parameters = {}): number {
-  return statement(db, sql).run(parameters as never).changes;
+  return statement(db, sql).run(parameters).changes;
 }
 
 /** Ends all statements of a connection, so that it can be closed. */

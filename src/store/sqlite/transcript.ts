@@ -66,7 +66,7 @@ function takeLines(block: LineBlock, from: number, to: number, query: LinesQuery
   }
   endRun(index);
   if (step === 1) into.pieces.push(...taken);
-  else into.pieces.unshift(...taken.reverse());
+  else into.pieces.unshift(...taken.toReversed());
   return index;
 }
 
