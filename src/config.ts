@@ -318,7 +318,7 @@ function warningsOf(config: Config, env: Environment): string[] {
   const warnings: string[] = [];
   if (!isLoopback(config.host))
     warnings.push(
-      `Other machines may reach the server at ${config.host}, without encryption: put a proxy with TLS before it.`,
+      `Other machines may reach it at ${config.host}, without encryption: put a proxy with TLS before it.`,
     );
   const known = new Set<string>(NAMES.map((name) => SETTINGS[name].env));
   for (const name of Object.keys(env)) {

@@ -2,6 +2,7 @@
  * From arguments to an exit code, and the one place that brings the command line and the HTTP door together.
  * The only file that ends the process. Whatever is heavy is loaded when a command needs it.
  */
+import { isatty } from "node:tty";
 import type { Machine } from "./cli/machine.ts";
 import { run } from "./cli/run.ts";
 
@@ -18,7 +19,7 @@ const machine: Machine = {
   },
   version: typeof SYNTHETIC_VERSION === "string" ? SYNTHETIC_VERSION : "0.1.0-dev",
   commit: typeof SYNTHETIC_COMMIT === "string" ? SYNTHETIC_COMMIT : "",
-  stdin: { chunks: () => Bun.stdin.stream(), is_terminal: process.stdin.isTTY },
+  stdin: { chunks: () => Bun.stdin.stream(), is_terminal: isatty(0) },
   stdout: process.stdout,
   stderr: process.stderr,
   exit: (code) => process.exit(code),

@@ -131,7 +131,7 @@ async function report(
   if (first_seq === null) return terminal.say("There was nothing to append.");
   const replayed = replayed_count === 0 ? "" : `, ${count(replayed_count)} of them were there already`;
   return terminal.write(
-    `${counted(entry_count, "entry", "entries")}, ${first_seq} to ${last_seq}${replayed}, head ${head ?? ""}\n`,
+    `${counted(entry_count, "entry", "entries")}, ${first_seq} to ${last_seq}${replayed}, head ${head}\n`,
   );
 }
 

@@ -76,6 +76,15 @@ export async function* chunksOf(response: Response, signal: AbortSignal): AsyncG
   }
 }
 
+/** The value of an answer. Errors: `unreachable` when it breaks off. */
+export async function valueOf<T>(response: Response): Promise<T> {
+  try {
+    return (await response.json()) as T;
+  } catch (error) {
+    throw new Problem("unreachable", "The server broke off its answer.", { cause: error });
+  }
+}
+
 export function createClient(transport: Transport, token: string, signal: AbortSignal): Client {
   const request = async ({
     method = "GET",
@@ -101,14 +110,7 @@ export function createClient(transport: Transport, token: string, signal: AbortS
     if (!response.ok) throw await problemOf(response);
     return response;
   };
-  const json = async <T>(asked: ApiRequest): Promise<T> => {
-    const response = await request(asked);
-    try {
-      return (await response.json()) as T;
-    } catch (error) {
-      throw new Problem("unreachable", "The server broke off its answer.", { cause: error });
-    }
-  };
+  const json = async <T>(asked: ApiRequest): Promise<T> => valueOf<T>(await request(asked));
   return {
     via: transport.via,
     name: transport.name,

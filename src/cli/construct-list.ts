@@ -1,8 +1,8 @@
 /** `synthetic construct list`: every filter of the API as an option. */
 import { type Command, Option } from "commander";
+import { Problem } from "../errors.ts";
 import { addLimit, addSince, repeatable, repeatableChoice } from "./columns.ts";
 import { CONSTRUCT } from "./construct-noun.ts";
-import { readPairs } from "./fields.ts";
 import type { Cli } from "./machine.ts";
 import type { Act } from "./program.ts";
 import { listRows } from "./resource.ts";
@@ -31,29 +31,25 @@ function orderOf({ sort = "updated", reverse = false }: ListOptions): "asc" | "d
   return (sort === "title") !== reverse ? "asc" : "desc";
 }
 
+/** `KEY=VALUE` as filters; several values of one key mean any of them. */
+function metadataFilters(pairs: readonly string[]): Record<string, string[]> {
+  const filters: Record<string, string[]> = {};
+  for (const pair of pairs) {
+    const at = pair.indexOf("=");
+    if (at === -1) throw new Problem("usage", `--metadata ${pair}: KEY=VALUE is expected.`);
+    (filters[`metadata.${pair.slice(0, at)}`] ??= []).push(pair.slice(at + 1));
+  }
+  return filters;
+}
+
 async function list(cli: Cli, options: ListOptions): Promise<void> {
   const { workspace, status, type, label, agent, branch, query, since, pinned, deleted, sort } = options;
+  const facts = metadataFilters(options.metadata ?? []);
   const workspace_id =
     workspace === undefined ? undefined : await resolveWorkspace(await cli.client(), workspace);
-  const metadata = Object.entries(readPairs(options.metadata ?? [])).map(([key, value]) => [
-    `metadata.${key}`,
-    value ?? "",
-  ]);
-  const filters = {
-    workspace_id,
-    status,
-    type,
-    label,
-    agent,
-    branch,
-    q: query,
-    updated_after: since,
-    pinned,
-    deleted,
-    sort,
-    order: orderOf(options),
-  };
-  return listRows(cli, CONSTRUCT, { ...filters, ...Object.fromEntries(metadata) }, options.limit);
+  const filters = { workspace_id, status, type, label, agent, branch, q: query, pinned, deleted };
+  const order = { updated_after: since, sort, order: orderOf(options) };
+  return listRows(cli, CONSTRUCT, { ...filters, ...facts, ...order }, options.limit);
 }
 
 export function defineConstructList(noun: Command, act: Act): void {

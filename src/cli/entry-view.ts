@@ -76,7 +76,8 @@ const INDENT = "  ";
 export function renderEntry(entry: ShownEntry, { style, columns, most_lines }: View): string {
   const { seq, kind, actor, at_ms, key } = entry;
   const name = key === undefined ? "" : ` ${safeText(key)}`;
-  const head = `${style.dim(`#${seq}`)} ${kindText(kind, style)} ${actor} ${style.dim(instant(at_ms) + name)}`;
+  const when = style.dim(instant(at_ms) + name);
+  const head = `${style.dim(`#${seq}`)} ${kindText(kind, style)} ${actor} ${when}`;
   const width = Math.max(20, columns - INDENT.length);
   const text = safeText(textOf(entry)).trimEnd();
   const lines =

@@ -59,7 +59,7 @@ async function readLong(value: string, { machine, terminal }: Cli): Promise<stri
 }
 
 /** `KEY=VALUE` pairs as a map; a key alone means: take it away. */
-export function readPairs(pairs: readonly string[]): Record<string, string | null> {
+function readPairs(pairs: readonly string[]): Record<string, string | null> {
   return Object.fromEntries(
     pairs.map((pair) => {
       const at = pair.indexOf("=");

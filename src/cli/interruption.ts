@@ -3,7 +3,8 @@
  * process at once. Exit codes follow the shells: 128 and the number of the signal.
  */
 
-const CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+/** SIGHUP is not among them: a handler would undo what nohup did. */
+const CODES = { SIGINT: 130, SIGTERM: 143 } as const;
 type SignalName = keyof typeof CODES;
 
 export interface Interruption {

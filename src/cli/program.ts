@@ -49,7 +49,10 @@ Examples:
   $ id=$(synthetic construct create "Fix the flaky tests" --status active --agent codex)
   $ session=$(synthetic session create "$id")
   $ tail -f agent.jsonl | synthetic append "$session" --raw-json --kind message
-  $ synthetic tail "$session"`;
+  $ synthetic tail "$session"
+
+Exit codes: 0 done, 1 failure, 2 wrong use, 3 not found, 4 the directory is in use, 5 stored data are damaged,
+6 the server cannot be reached, 130 interrupted.`;
 
 export interface ProgramOptions {
   /** Opens what the chosen command needs and keeps its exit code. */

@@ -4,7 +4,7 @@
  */
 import { Problem } from "../errors.ts";
 import { ID_PATTERN } from "../lib/ids.ts";
-import type { Client, Query } from "./client.ts";
+import { type Client, type Query, valueOf } from "./client.ts";
 import { type Field, membersOf, type Options } from "./fields.ts";
 import type { Cli } from "./machine.ts";
 import { type Column, type Fact, renderFacts, renderTable } from "./table.ts";
@@ -116,7 +116,7 @@ export async function createOne<R extends Row>(
   if (without !== undefined) throw new Problem("usage", `--metadata ${without[0]}: KEY=VALUE is expected.`);
   const client = await cli.client();
   const response = await client.request({ method: "POST", path: noun.path, json: members });
-  const row = (await response.json()) as R;
+  const row = await valueOf<R>(response);
   if (terminal.json) return terminal.writeJson(row);
   await terminal.write(`${row.id}\n`);
   terminal.say(

@@ -6,6 +6,7 @@ import { CommanderError } from "commander";
 import { type Config, type Flags, loadConfig, terminalSettings } from "../config.ts";
 import { ERRORS, Problem } from "../errors.ts";
 import { errorText } from "../lib/log.ts";
+import { systemCode } from "../lib/private-files.ts";
 import type { Client } from "./client.ts";
 import { listenForSignals, pause } from "./interruption.ts";
 import type { Cli, Machine } from "./machine.ts";
@@ -85,12 +86,18 @@ function fail(error: unknown, terminal: ReturnType<typeof createTerminal>): numb
       sayProblem(terminal, new Problem("usage", error.message.replace(/^error: /, "").replace("\n", " ")));
     return ERRORS.usage.exit;
   }
-  const problem =
-    error instanceof Problem
-      ? error
-      : new Problem("internal", `Something is wrong in synthetic itself: ${errorText(error)}`, {
-          hint: "Please report it.",
-        });
+  const problem = asProblem(error);
   sayProblem(terminal, problem);
   return ERRORS[problem.code].exit;
+}
+
+/** What the system refuses is told in its words; anything else that was not foreseen is a defect. */
+function asProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  if (systemCode(error) !== null) {
+    return new Problem("refused_store", errorText(error), { hint: "Look at permissions, disk and limits." });
+  }
+  return new Problem("internal", `Something is wrong in synthetic itself: ${errorText(error)}`, {
+    hint: "Please report it.",
+  });
 }

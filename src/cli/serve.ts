@@ -15,7 +15,6 @@ import type { App } from "../app.ts";
 import type { Cli, Listener } from "./machine.ts";
 import { pause } from "./interruption.ts";
 import type { Act } from "./program.ts";
-import type { Terminal } from "./terminal.ts";
 import { loadToken } from "./token-file.ts";
 
 /** How long closing may take after a fatal error of the engine: the process ends in any case. */
@@ -75,98 +74,101 @@ async function startListening(
   }
 }
 
-function announce(
-  terminal: Terminal,
+interface Started {
+  url: string;
+  created: boolean;
+}
+
+/** How a client comes by the token: a command to type, or where it was given. */
+function tokenWords({ data, token, sources }: Config): string {
+  if (token !== null) return "the one in SYNTHETIC_TOKEN";
+  return sources.data === "default"
+    ? "`synthetic token` prints it"
+    : `\`synthetic token --data ${data}\` prints it`;
+}
+
+/**
+ * Tells people on a terminal in three lines, everybody else in the log; with --json also the first line of
+ * stdout.
+ */
+async function announce(
+  { terminal, machine }: Cli,
   log: Log,
-  version: string,
   config: Config,
-  created: boolean,
-  url: string,
-): void {
-  if (!terminal.stderr_is_terminal) {
-    log.info("listening", {
-      url,
-      pid: process.pid,
-      version,
-      data_dir: config.data,
-      created,
-      replication: "off",
-    });
-    return;
+  { url, created }: Started,
+): Promise<void> {
+  const facts = { url, pid: process.pid, data_dir: config.data, version: machine.version };
+  if (terminal.stderr_is_terminal) {
+    const { bold, dim, green } = terminal.talk_style;
+    terminal.say(`${green("synthetic")} ${machine.version} listens on ${bold(url)}`);
+    const notes = created ? "new, nothing is replicated" : "nothing is replicated";
+    terminal.say(`  ${dim("data")}   ${config.data}  ${dim(notes)}`);
+    terminal.say(`  ${dim("token")}  ${tokenWords(config)}`);
+  } else log.info("listening", { ...facts, created, replication: "off" });
+  // Whoever reads this line may leave; the server stays.
+  const line = `${JSON.stringify({ event: "listening", ...facts })}\n`;
+  if (terminal.json) await terminal.write(line).catch(() => undefined);
+}
+
+/** Serves until a signal comes, or until the store can no longer write: then the reason is given. */
+async function serveStore(
+  cli: Cli,
+  app: App,
+  config: Config,
+  log: Log,
+  started_at_ms: number,
+): Promise<string | null> {
+  const { terminal, interruption } = cli;
+  const { token } = loadToken(config.data, config.token);
+  const { listener, url } = await startListening(cli, app, config, token, started_at_ms, log);
+  let reason: string | null = null;
+  try {
+    writeServerRecord(config.data, thisServer(url, started_at_ms));
+    await announce(cli, log, config, { url, created: app.created });
+    reason = await Promise.race([app.failed, aborted(interruption.signal)]);
+  } finally {
+    // From here on a command waits for the directory instead of knocking at a closing door.
+    removeServerRecord(config.data);
+    if (terminal.stderr_is_terminal && reason === null)
+      terminal.say("Finishing what is under way; once more to end at once.");
+    await listener.stop(reason === null ? limit("drain_ms") : 0);
   }
-  const { bold, dim, green } = terminal.talk_style;
-  const from_environment = config.token !== null;
-  terminal.say(`${green("synthetic")} ${version} listens on ${bold(url)}`);
-  terminal.say(
-    `  ${dim("data ")}  ${config.data}${created ? dim("  new") : ""}${dim("  nothing is replicated")}`,
-  );
-  terminal.say(
-    `  ${dim("token")}  ${from_environment ? "the one in SYNTHETIC_TOKEN" : `\`synthetic token${config.sources.data === "default" ? "" : ` --data ${config.data}`}\` prints it`}`,
-  );
+  return reason;
 }
 
 async function serve(cli: Cli): Promise<number> {
-  const { terminal, interruption, machine } = cli;
+  const { terminal, interruption } = cli;
   interruption.patient = true;
   const config = cli.config();
-  if (config.url !== null && config.sources.url === "flag")
+  if (config.sources.url === "flag")
     throw new Problem("usage", "--url names a server to talk to; serve is one.", {
       hint: "Use --host and --port.",
     });
   const started_at_ms = system_clock.now_ms();
-  const log = createLog(
-    system_clock,
-    config.log_level ?? (terminal.stderr_is_terminal ? "warn" : "info"),
-    terminal.sayRaw,
-  );
+  const level = config.log_level ?? (terminal.stderr_is_terminal ? "warn" : "info");
+  const log = createLog(system_clock, level, terminal.sayRaw);
   const { openApp } = await import("../app.ts");
-  const app = await openApp({
-    data_dir: config.data,
-    migrate: config.migrate,
-    seal_idle_ms: config.seal_idle_ms,
-    log,
-  });
-  let end_reason = "";
+  const { data, migrate, seal_idle_ms } = config;
+  const app = await openApp({ data_dir: data, migrate, seal_idle_ms, log });
+  for (const detail of [...config.warnings, ...app.warnings]) log.warn("warning", { detail });
+  let reason: string | null = null;
   try {
-    for (const warning of [...config.warnings, ...app.warnings]) log.warn("warning", { detail: warning });
-    const { token } = loadToken(config.data, config.token);
-    const { listener, url } = await startListening(cli, app, config, token, started_at_ms, log);
-    try {
-      writeServerRecord(config.data, thisServer(url, started_at_ms));
-      announce(terminal, log, machine.version, config, app.created, url);
-      // Whoever reads this line may leave; the server stays.
-      if (terminal.json)
-        await terminal
-          .write(
-            `${JSON.stringify({ event: "listening", url, pid: process.pid, data_dir: config.data, version: machine.version })}\n`,
-          )
-          .catch(() => undefined);
-      end_reason = await Promise.race([app.failed, aborted(interruption.signal)]);
-    } finally {
-      // From here on a command waits for the directory instead of knocking at a closing door.
-      removeServerRecord(config.data);
-      if (terminal.stderr_is_terminal && end_reason === "")
-        terminal.say("Finishing what is under way; once more to end at once.");
-      await listener.stop(end_reason === "" ? limit("drain_ms") : 0);
-    }
+    reason = await serveStore(cli, app, config, log, started_at_ms);
   } finally {
-    await (end_reason === ""
+    await (reason === null
       ? app.close()
       : Promise.race([app.close(), pause(LAST_CLOSE_MS, new AbortController().signal)]));
   }
-  if (end_reason === "") {
-    log.info("stopped", { code: interruption.code ?? 0 });
-    return 0;
-  }
-  log.error("stopped", { reason: end_reason });
-  return 1;
+  if (reason === null) log.info("stopped", { signal: interruption.code ?? 0 });
+  else log.error("stopped", { reason });
+  return reason === null ? 0 : 1;
 }
 
 /** Resolves with no reason when the signal comes. */
-function aborted(signal: AbortSignal): Promise<string> {
+function aborted(signal: AbortSignal): Promise<null> {
   return new Promise((resolve) => {
-    if (signal.aborted) resolve("");
-    signal.addEventListener("abort", () => resolve(""));
+    if (signal.aborted) resolve(null);
+    signal.addEventListener("abort", () => resolve(null));
   });
 }
 

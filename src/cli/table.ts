@@ -5,12 +5,14 @@ import { safeLine, safeText } from "./safe-text.ts";
 export interface Column<Row> {
   title: string;
   /** The plain text of a cell. */
-  text(row: Row): string;
+  text: (row: Row) => string;
   /** Its colours, put on after it was cut. */
   paint?: (text: string, row: Row) => string;
   align?: "right";
   /** Columns may be cut down to this when the table is too wide; the others never are. */
   min_columns?: number;
+  /** Left out, the last first, when the terminal is too narrow for all. */
+  may_go?: true;
 }
 
 const GAP = "  ";
@@ -36,42 +38,71 @@ export function fitWidths(
   return widths;
 }
 
+/** The columns that stay: where even the smallest widths are too wide, the last ones that may go do so. */
+function keepColumns<Row>(
+  columns: readonly Column<Row>[],
+  natural: readonly number[],
+  width: number,
+): number[] {
+  const kept = columns.map((_, index) => index);
+  const smallest = (): number =>
+    kept.reduce(
+      (sum, index) => sum + Math.min(natural[index] ?? 0, columns[index]?.min_columns ?? Infinity),
+      0,
+    ) +
+    GAP.length * (kept.length - 1);
+  while (smallest() > width) {
+    const last = kept.findLastIndex((index) => columns[index]?.may_go === true);
+    if (last === -1) break;
+    kept.splice(last, 1);
+  }
+  return kept;
+}
+
 /** Rows under their titles, each a line with a newline; nothing for no rows. */
 export function renderTable<Row>(
   rows: readonly Row[],
-  columns: readonly Column<Row>[],
+  all_columns: readonly Column<Row>[],
   width: number,
   style: Style,
 ): string {
   if (rows.length === 0) return "";
-  const cells = rows.map((row) => columns.map((column) => safeLine(column.text(row))));
-  const natural = columns.map((column, index) =>
-    cells.reduce((most, line) => Math.max(most, Bun.stringWidth(line[index] ?? "")), column.title.length),
-  );
+  const widest = (column: Column<Row>): number =>
+    rows.reduce(
+      (most, row) => Math.max(most, Bun.stringWidth(safeLine(column.text(row)))),
+      column.title.length,
+    );
+  const all_natural = all_columns.map(widest);
+  const kept = keepColumns(all_columns, all_natural, width);
+  const columns = all_columns.filter((_, index) => kept.includes(index));
+  const natural = all_natural.filter((_, index) => kept.includes(index));
   const widths = fitWidths(
     natural,
     columns.map((column) => column.min_columns),
     width,
   );
-  const line = (texts: readonly string[], paint: (text: string, index: number) => string): string =>
-    texts
-      .map((text, index) => {
-        const cut = Bun.sliceAnsi(text, 0, widths[index] ?? 0, "…");
+
+  const line = (
+    cell: (column: Column<Row>) => string,
+    paint: (text: string, column: Column<Row>) => string,
+  ): string =>
+    columns
+      .map((column, index) => {
+        const cut = Bun.sliceAnsi(cell(column), 0, widths[index] ?? 0, "…");
         const space = " ".repeat(Math.max(0, (widths[index] ?? 0) - Bun.stringWidth(cut)));
-        return columns[index]?.align === "right" ? space + paint(cut, index) : paint(cut, index) + space;
+        return column.align === "right" ? space + paint(cut, column) : paint(cut, column) + space;
       })
       .join(GAP)
       .trimEnd();
   const head = line(
-    columns.map((column) => column.title),
+    ({ title }) => title,
     (text) => style.dim(text),
   );
-  const body = cells.map((texts, row) =>
-    line(texts, (text, index) => {
-      const paint = columns[index]?.paint;
-      const item = rows[row];
-      return paint === undefined || item === undefined ? text : paint(text, item);
-    }),
+  const body = rows.map((row) =>
+    line(
+      ({ text }) => safeLine(text(row)),
+      (text, { paint }) => paint?.(text, row) ?? text,
+    ),
   );
   return `${[head, ...body].join("\n")}\n`;
 }

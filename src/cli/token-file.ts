@@ -16,7 +16,7 @@ export interface Token {
   source: "environment" | "file";
 }
 
-export function tokenPath(data_dir: string): string {
+function tokenPath(data_dir: string): string {
   return join(data_dir, "token");
 }
 

@@ -11,9 +11,8 @@ export function defineVersion(program: Command, act: Act): void {
         const { version, commit } = machine;
         const sqlite = process.versions["sqlite"] ?? "";
         if (terminal.json) return terminal.writeJson({ version, commit, bun: Bun.version, sqlite });
-        return terminal.write(
-          `synthetic ${version}${commit === "" ? "" : ` (${commit.slice(0, 12)})`}, Bun ${Bun.version}, SQLite ${sqlite}\n`,
-        );
+        const name = commit === "" ? version : `${version} (${commit})`;
+        return terminal.write(`synthetic ${name}, Bun ${Bun.version}, SQLite ${sqlite}\n`);
       }),
     );
 }

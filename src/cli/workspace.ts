@@ -61,8 +61,8 @@ const WORKSPACE: Noun<Workspace> = {
   columns: (cli) => [
     idColumn(cli),
     { title: "name", text: ({ name }) => name, min_columns: 12 },
-    { title: "repository", text: ({ repository }) => repository ?? "-", min_columns: 12 },
-    { title: "path", text: ({ path }) => path ?? "-", min_columns: 12 },
+    { title: "repository", text: ({ repository }) => repository ?? "-", min_columns: 12, may_go: true },
+    { title: "path", text: ({ path }) => path ?? "-", min_columns: 12, may_go: true },
     updatedColumn(cli),
   ],
   facts: (_cli, row) => [

@@ -19,7 +19,11 @@ export interface AnswerOptions {
 }
 
 function headersOf(options: AnswerOptions, coding: Coding): Record<string, string> {
-  const headers: Record<string, string> = { "Content-Type": "application/json", Vary: "Accept-Encoding", ...options.headers };
+  const headers: Record<string, string> = {
+    "Content-Type": "application/json",
+    Vary: "Accept-Encoding",
+    ...options.headers,
+  };
   if (options.tag !== undefined) {
     headers["ETag"] = entityTag(options.tag, coding);
     headers["Cache-Control"] = "private, no-cache";
@@ -28,13 +32,24 @@ function headersOf(options: AnswerOptions, coding: Coding): Record<string, strin
   return headers;
 }
 
-async function compressed(body: string | Uint8Array, options: AnswerOptions, coding: "zstd" | "gzip"): Promise<Response> {
+async function compressed(
+  body: string | Uint8Array,
+  options: AnswerOptions,
+  coding: "zstd" | "gzip",
+): Promise<Response> {
   const bytes = await compressors[coding](body);
-  return new Response(new Uint8Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength), { status: options.status ?? 200, headers: headersOf(options, coding) });
+  return new Response(bytes, {
+    status: options.status ?? 200,
+    headers: headersOf(options, coding),
+  });
 }
 
 /** An answer of finished text or bytes. Compression runs on the thread pool. */
-export function bodyAnswer(call: Call, body: string | Uint8Array<ArrayBuffer>, options: AnswerOptions = {}): Response | Promise<Response> {
+export function bodyAnswer(
+  call: Call,
+  body: string | Uint8Array<ArrayBuffer>,
+  options: AnswerOptions = {},
+): Response | Promise<Response> {
   // The length of a string is at most its length in bytes: a short text of wide characters may stay as it is.
   if (body.length > COMPRESSED_FROM_BYTES) {
     const coding = acceptedCoding(call.request);
@@ -44,11 +59,18 @@ export function bodyAnswer(call: Call, body: string | Uint8Array<ArrayBuffer>, o
 }
 
 /** An answer of one JSON value. */
-export function jsonAnswer(call: Call, value: unknown, options: AnswerOptions = {}): Response | Promise<Response> {
+export function jsonAnswer(
+  call: Call,
+  value: unknown,
+  options: AnswerOptions = {},
+): Response | Promise<Response> {
   return bodyAnswer(call, JSON.stringify(value), options);
 }
 
-/** One resource that is read: 304 without a body when If-None-Match names its state. Errors: `invalid_request`. */
+/**
+ * One resource that is read: 304 without a body when If-None-Match names its state. Errors:
+ * `invalid_request`.
+ */
 export function resourceAnswer(call: Call, row: unknown, tag: string): Response | Promise<Response> {
   return notModified(call, tag) ?? jsonAnswer(call, row, { tag });
 }
@@ -56,17 +78,33 @@ export function resourceAnswer(call: Call, row: unknown, tag: string): Response 
 /** The 304, or null when the whole answer is due. It carries the tag that an uncompressed answer would. */
 export function notModified(call: Call, tag: string): Response | null {
   if (!isKnown(call.request, tag)) return null;
-  return new Response(null, { status: 304, headers: { ETag: entityTag(tag), "Cache-Control": "private, no-cache", Vary: "Accept-Encoding" } });
+  return new Response(null, {
+    status: 304,
+    headers: { ETag: entityTag(tag), "Cache-Control": "private, no-cache", Vary: "Accept-Encoding" },
+  });
 }
 
 /** A create: 201 with Location, or 200 when the same create was done before. */
-export function createdAnswer<Row extends { id: string }>(call: Call, created: Created<Row>, collection: string, tagOf: (row: Row) => string): Response | Promise<Response> {
+export function createdAnswer<Row extends { id: string }>(
+  call: Call,
+  created: Created<Row>,
+  collection: string,
+  tagOf: (row: Row) => string,
+): Response | Promise<Response> {
   const { row } = created;
-  return jsonAnswer(call, row, { status: created.created ? 201 : 200, tag: tagOf(row), headers: { Location: `${collection}/${row.id}` } });
+  return jsonAnswer(call, row, {
+    status: created.created ? 201 : 200,
+    tag: tagOf(row),
+    headers: { Location: `${collection}/${row.id}` },
+  });
 }
 
 /** One page of a list, with a Link to the next one. */
-export function pageAnswer(call: Call, page: { next_cursor: string | null }, collection: string): Response | Promise<Response> {
+export function pageAnswer(
+  call: Call,
+  page: { next_cursor: string | null },
+  collection: string,
+): Response | Promise<Response> {
   return jsonAnswer(call, page, { headers: linkToNext(call, page.next_cursor, collection) });
 }
 
@@ -76,5 +114,5 @@ export function linkToNext(call: Call, next_cursor: string | null, path: string)
   const query = new URLSearchParams(call.search);
   for (const name of ["cursor", "after", "before", "around"]) query.delete(name);
   query.set("cursor", next_cursor);
-  return { Link: `<${path}?${query}>; rel="next"` };
+  return { Link: `<${path}?${query.toString()}>; rel="next"` };
 }

@@ -12,6 +12,7 @@ type Place = (member: string) => string;
 
 /** Bytes of NDJSON that are parsed before other requests get their turn. */
 const YIELD_BYTES = 256 * 1024;
+const NO_BODY = "A body is required; null is one.";
 const ERRORS_SHOWN = 20;
 const SPACE_ONLY = /^[ \t\r\n]*$/;
 
@@ -55,7 +56,7 @@ function repeatedName(members: readonly MemberSpan[]): string | null {
 /** The verbatim text of a body. Errors: `too_large`, `invalid_request` when there is none. */
 function bodyText(text: string, members: readonly MemberSpan[], place: Place): string {
   const span = members.find(({ name }) => name === "body");
-  if (span === undefined) throw refusal([{ pointer: place("/body"), detail: "A body is required; null is one." }]);
+  if (span === undefined) throw refusal([{ pointer: place("/body"), detail: NO_BODY }]);
   if (span.depth > limit("json_depth_levels")) {
     throw new Problem("too_large", `The body is nested deeper than json_depth_levels (${limit("json_depth_levels")}).`, { errors: [{ pointer: place("/body"), detail: "is nested too deep" }] });
   }
@@ -80,7 +81,7 @@ function sentEntry(value: unknown, text: string, start: number, place: Place): S
       checked.error.issues.flatMap((issue) =>
         issue.code === "unrecognized_keys"
           ? issue.keys.map((key) => ({ pointer: place(escapePointer(key)), detail: "Unknown field." }))
-          : [{ pointer: place(issue.path.map(escapePointer).join("")), detail: issue.message }],
+          : [{ pointer: place(issue.path.map(escapePointer).join("")), detail: issue.path[0] === "body" ? NO_BODY : issue.message }],
       ),
     );
   }

@@ -1,4 +1,7 @@
-/** JSON bodies of resources: bounded, strict UTF-8, and checked by their schema. Transcripts have their own reader. */
+/**
+ * JSON bodies of resources: bounded, strict UTF-8, and checked by their schema. Transcripts have their own
+ * reader.
+ */
 import type { z } from "@hono/zod-openapi";
 import { invalid, Problem } from "../errors.ts";
 import { limit } from "../limits.ts";
@@ -47,8 +50,8 @@ function hiddenMember(root: unknown): string | null {
 const MAY_HIDE = /__proto__|\\u00/i;
 
 /**
- * The body as its schema has it. Errors: `unsupported_media_type`, `too_large`, `malformed_body`, `invalid_request`
- * with a pointer for each place.
+ * The body as its schema has it. Errors: `unsupported_media_type`, `too_large`, `malformed_body`,
+ * `invalid_request` with a pointer for each place.
  */
 export async function readJson<T>(call: Call, schema: z.ZodType<T>): Promise<T> {
   bodyType(call.request, ["application/json"]);
@@ -60,8 +63,12 @@ export async function readJson<T>(call: Call, schema: z.ZodType<T>): Promise<T> 
   return found.data;
 }
 
-/** The input of a create by PUT: the id of the path, which the body may repeat. Errors: `invalid_request` when they differ. */
+/**
+ * The input of a create by PUT: the id of the path, which the body may repeat. Errors: `invalid_request` when
+ * they differ.
+ */
 export function requireSameId<Input extends { id?: string | undefined }>(id: string, input: Input): Input {
-  if (input.id !== undefined && input.id !== id) throw invalid("/id", "The id in the body is not the one in the path.");
+  if (input.id !== undefined && input.id !== id)
+    throw invalid("/id", "The id in the body is not the one in the path.");
   return { ...input, id };
 }

@@ -1,6 +1,6 @@
 /**
- * One request under way, as the routes see it. Routes know neither the router nor the server's own objects: they are
- * given a Call and answer with a Response.
+ * One request under way, as the routes see it. Routes know neither the router nor the server's own objects:
+ * they are given a Call and answer with a Response.
  */
 import { invalid } from "../errors.ts";
 import { isId } from "../lib/ids.ts";
@@ -39,7 +39,8 @@ export function idOf(call: Call): string {
 export function seqOf(call: Call): number {
   const text = call.param("seq");
   const seq = Number(text);
-  if (!/^[1-9]\d{0,15}$/.test(text) || !Number.isSafeInteger(seq)) throw invalid("seq", "A whole number from 1 is expected in the path.");
+  if (!/^[1-9]\d{0,15}$/.test(text) || !Number.isSafeInteger(seq))
+    throw invalid("seq", "A whole number from 1 is expected in the path.");
   return seq;
 }
 

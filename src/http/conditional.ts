@@ -1,8 +1,8 @@
 /**
  * Conditional requests (RFC 9110 §13): strong entity tags, If-Match and If-None-Match.
  *
- * A tag is a base (`r3`, `r3-s120`, `<generation>.7`) and, when the answer is compressed, the name of the coding:
- * `"r3;zstd"`. The coding says nothing about the state and is dropped when a tag comes back.
+ * A tag is a base (`r3`, `r3-s120`, `<generation>.7`) and, when the answer is compressed, the name of the
+ * coding: `"r3;zstd"`. The coding says nothing about the state and is dropped when a tag comes back.
  */
 import { invalid, Problem } from "../errors.ts";
 
@@ -38,8 +38,9 @@ export function revisionBase(row: { revision: number }): string {
 }
 
 /**
- * The revisions that If-Match names. A weak tag and a tag that is none of ours match nothing; the last_seq in the tag
- * of a session is not compared, so that appending does not spoil an edit. Errors: `precondition_required`, `invalid_request`.
+ * The revisions that If-Match names. A weak tag and a tag that is none of ours match nothing; the last_seq in
+ * the tag of a session is not compared, so that appending does not spoil an edit. Errors:
+ * `precondition_required`, `invalid_request`.
  */
 export function expectedRevisions(request: Request): "*" | number[] {
   const header = request.headers.get("if-match");

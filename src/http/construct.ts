@@ -1,10 +1,26 @@
 /** Routes of constructs: their lifecycle, the trash, and the list with its filters. */
 import { z } from "@hono/zod-openapi";
-import { createConstruct, deleteConstruct, getConstruct, listConstructs, listStatuses, undeleteConstruct, updateConstruct } from "../core/construct.ts";
+import {
+  createConstruct,
+  deleteConstruct,
+  getConstruct,
+  listConstructs,
+  listStatuses,
+  undeleteConstruct,
+  updateConstruct,
+} from "../core/construct.ts";
 import type { Context } from "../core/context.ts";
 import { limit } from "../limits.ts";
 import { Id, Name, Slug, text } from "../schema/common.ts";
-import { Construct, CONSTRUCT_SORTS, ConstructCreate, ConstructPage, ConstructPatch, ConstructStatus, StatusPage } from "../schema/construct.ts";
+import {
+  Construct,
+  CONSTRUCT_SORTS,
+  ConstructCreate,
+  ConstructPage,
+  ConstructPatch,
+  ConstructStatus,
+  StatusPage,
+} from "../schema/construct.ts";
 import { jsonAnswer, pageAnswer } from "./answer.ts";
 import { callerOf, idOf } from "./call.ts";
 import { revisionBase } from "./conditional.ts";
@@ -52,10 +68,17 @@ export function constructOperations(context: Context): Operation[] {
         delete: (id, expected, caller) => deleteConstruct(context, id, expected, caller),
       },
       words: {
-        update: "`labels` and `metadata` are replaced as a whole. A new status is kept with its time and `status_reason`.",
-        delete: "It goes to the trash with its sessions and their transcripts; undelete brings all of it back.",
+        update:
+          "`labels` and `metadata` are replaced as a whole. A new status is kept with its time and `status_reason`.",
+        delete:
+          "It goes to the trash with its sessions and their transcripts; undelete brings all of it back.",
       },
-      problems: { create: ["conflict", "gone"], get: ["not_found", "gone"], update: ["not_found", "gone"], delete: ["not_found", "gone"] },
+      problems: {
+        create: ["conflict", "gone"],
+        get: ["not_found", "gone"],
+        update: ["not_found", "gone"],
+        delete: ["not_found", "gone"],
+      },
     }),
     listOperation(context),
     ...lifeOperations(context),

@@ -6,7 +6,8 @@ import { openApiDocument } from "./openapi.ts";
 import { empty, json, type Operation, operation } from "./operation.ts";
 
 // The page loads nothing and runs nothing; its own style is the only thing that is let in.
-const SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const SECURITY_POLICY =
+  "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 interface Documents {
   json: string;
@@ -15,7 +16,10 @@ interface Documents {
   tag: string;
 }
 
-/** `/openapi.json` and `/docs`, which describe `others` and themselves; made once, when they are first asked for. */
+/**
+ * `/openapi.json` and `/docs`, which describe `others` and themselves; made once, when they are first asked
+ * for.
+ */
 export function docsOperations(others: readonly Operation[], version: string): Operation[] {
   let made: Documents | null = null;
   const documents = (): Documents => (made ??= makeDocuments([...others, ...own], version));
@@ -29,7 +33,10 @@ export function docsOperations(others: readonly Operation[], version: string): O
         open: true,
         summary: "This document",
         headers: ["If-None-Match"],
-        outcomes: [json(200, "OpenAPI 3.1", z.looseObject({ openapi: z.string() }), ["ETag"]), empty(304, "Not changed", ["ETag"])],
+        outcomes: [
+          json(200, "OpenAPI 3.1", z.looseObject({ openapi: z.string() }), ["ETag"]),
+          empty(304, "Not changed", ["ETag"]),
+        ],
       },
       (call) => {
         const { json, tag } = documents();
@@ -46,13 +53,22 @@ export function docsOperations(others: readonly Operation[], version: string): O
         summary: "This document as a page",
         headers: ["If-None-Match"],
         outcomes: [
-          { status: 200, description: "HTML", content: { "text/html": { type: "string" } }, headers: ["ETag", "Vary", "Content-Encoding"] },
+          {
+            status: 200,
+            description: "HTML",
+            content: { "text/html": { type: "string" } },
+            headers: ["ETag", "Vary", "Content-Encoding"],
+          },
           empty(304, "Not changed", ["ETag"]),
         ],
       },
       (call) => {
         const { html, tag } = documents();
-        const headers = { "Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": SECURITY_POLICY, "Referrer-Policy": "no-referrer" };
+        const headers = {
+          "Content-Type": "text/html; charset=utf-8",
+          "Content-Security-Policy": SECURITY_POLICY,
+          "Referrer-Policy": "no-referrer",
+        };
         return notModified(call, tag) ?? bodyAnswer(call, html, { tag, headers });
       },
     ),
@@ -63,5 +79,9 @@ export function docsOperations(others: readonly Operation[], version: string): O
 function makeDocuments(operations: readonly Operation[], version: string): Documents {
   const document = openApiDocument(operations, version);
   const json = JSON.stringify(document);
-  return { json, html: docsPage(document), tag: new Bun.CryptoHasher("sha256").update(json).digest("hex").slice(0, 16) };
+  return {
+    json,
+    html: docsPage(document),
+    tag: new Bun.CryptoHasher("sha256").update(json).digest("hex").slice(0, 16),
+  };
 }

@@ -1,11 +1,13 @@
 /**
- * The HTTP door: composes guard, router and operations into one `fetch`, which Bun's server and callers in the same
- * process use alike. It answers every request, whatever is thrown inside, and gives every answer its common headers.
+ * The HTTP door: composes guard, router and operations into one `fetch`, which Bun's server and callers in
+ * the same process use alike. It answers every request, whatever is thrown inside, and gives every answer its
+ * common headers.
  */
 import type { Context } from "../core/context.ts";
 import { Problem } from "../errors.ts";
 import type { Log } from "../lib/log.ts";
 import { limit } from "../limits.ts";
+import { appendOperation } from "./append.ts";
 import type { Call, Connection } from "./call.ts";
 import { constructOperations } from "./construct.ts";
 import { docsOperations } from "./docs.ts";
@@ -19,6 +21,7 @@ import { createRouter, type Router } from "./router.ts";
 import { sessionOperations } from "./session.ts";
 import { createState, type DoorState } from "./state.ts";
 import { tailOperations } from "./tail.ts";
+import { transcriptOperation } from "./transcript.ts";
 import { workspaceOperations } from "./workspace.ts";
 
 export interface DoorOptions {
@@ -35,7 +38,10 @@ export interface DoorOptions {
 }
 
 export interface Door {
-  /** Answers one request; never throws. Without `server` there is no connection whose idle time could be changed. */
+  /**
+   * Answers one request; never throws. Without `server` there is no connection whose idle time could be
+   * changed.
+   */
   fetch(request: Request, server?: Connection): Response | Promise<Response>;
   /** Requests under way, streams among them until their last byte was taken. */
   readonly active_count: number;
@@ -53,15 +59,25 @@ function operationsOf(options: DoorOptions, state: DoorState, metrics: Metrics):
     ...workspaceOperations(context),
     ...constructOperations(context),
     ...sessionOperations(context),
-    ...entryOperations(context, { log, metrics, stall_ms }),
-    ...tailOperations(context, state, { log, stall_ms, heartbeat_ms: waits.tail_heartbeat_ms ?? limit("tail_heartbeat_ms"), tails_count: waits.tails_count ?? limit("tails_count") }),
+    appendOperation(context, metrics),
+    ...entryOperations(context, { log, stall_ms }),
+    transcriptOperation(context, { log, stall_ms }),
+    ...tailOperations(context, state, {
+      log,
+      stall_ms,
+      heartbeat_ms: waits.tail_heartbeat_ms ?? limit("tail_heartbeat_ms"),
+      tails_count: waits.tails_count ?? limit("tails_count"),
+    }),
     ...healthOperations(context, state, options),
     ...metricsOperations(metrics),
   ];
   return [...operations, ...docsOperations(operations, options.version)];
 }
 
-/** Path and query of a request's URL, which is not parsed: it may be relative and is the client's (facts.md 23). */
+/**
+ * Path and query of a request's URL, which is not parsed: it may be relative and is the client's (facts.md
+ * 23).
+ */
 function splitUrl(url: string): { path: string; search: string } {
   const start = Math.max(0, url.indexOf("/", url.indexOf("://") + 3));
   const fragment = url.indexOf("#", start);
@@ -98,8 +114,10 @@ export function createDoor(options: DoorOptions): Door {
 
   const run = (call: Call, path: string): Response | Promise<Response> => {
     guard.check(call.request.headers, path);
-    if (state.draining && path !== "/healthz" && path !== "/readyz") throw new Problem("busy", "The server is stopping.", { retry_after_s: 1 });
-    if (call.search.length > limit("query_string_bytes")) throw new Problem("too_large", `The query may be ${limit("query_string_bytes")} bytes long.`);
+    if (state.draining && path !== "/healthz" && path !== "/readyz")
+      throw new Problem("busy", "The server is stopping.", { retry_after_s: 1 });
+    if (call.search.length > limit("query_string_bytes"))
+      throw new Problem("too_large", `The query may be ${limit("query_string_bytes")} bytes long.`);
     return router.run(call);
   };
 
@@ -126,15 +144,25 @@ export function createDoor(options: DoorOptions): Door {
       const started_ms = context.clock.elapsed_ms();
       const { path, search } = splitUrl(request.url);
       const is_head = request.method === "HEAD";
-      const call = newCall(is_head ? new Request(request, { method: "GET" }) : request, search, is_head ? undefined : server);
+      const call = newCall(
+        is_head ? new Request(request, { method: "GET" }) : request,
+        search,
+        is_head ? undefined : server,
+      );
       let response: Response;
       try {
         response = finished(await run(call, path), call.request_id);
       } catch (error) {
         response = failure(error, call.request_id, call.route);
       }
-      metrics.observeRequest(call.route, request.method, response.status, context.clock.elapsed_ms() - started_ms);
-      // Bun leaves the body of an answer to HEAD away and keeps its length; a stream would be opened for nothing.
+      metrics.observeRequest(
+        call.route,
+        request.method,
+        response.status,
+        context.clock.elapsed_ms() - started_ms,
+      );
+      // Bun leaves the body of an answer to HEAD away and keeps its length; a stream would be opened for
+      // nothing.
       if (is_head && (call.streaming || server === undefined)) {
         await response.body?.cancel();
         response = new Response(null, response);
@@ -147,7 +175,13 @@ export function createDoor(options: DoorOptions): Door {
     },
     beginDrain() {
       state.draining = true;
-      for (const interrupt of state.tails) interrupt(new Problem("busy", "The server is stopping.", { hint: "Connect again with the last id.", retry_after_s: 1 }));
+      for (const interrupt of state.tails)
+        interrupt(
+          new Problem("busy", "The server is stopping.", {
+            hint: "Connect again with the last id.",
+            retry_after_s: 1,
+          }),
+        );
     },
     routes: router.routes,
   };

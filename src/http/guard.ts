@@ -1,12 +1,18 @@
 /**
- * Who may speak to the server at all: the host name that was asked for, the page that asks, and the token. It runs
- * before routing, on every request, and tells nothing about what exists.
+ * Who may speak to the server at all: the host name that was asked for, the page that asks, and the token. It
+ * runs before routing, on every request, and tells nothing about what exists.
  */
 import { timingSafeEqual } from "node:crypto";
 import { Problem } from "../errors.ts";
 
 /** Paths that hold no data and need no token (contract §2). */
-export const OPEN_PATHS: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/version", "/openapi.json", "/docs"]);
+export const OPEN_PATHS: ReadonlySet<string> = new Set([
+  "/healthz",
+  "/readyz",
+  "/version",
+  "/openapi.json",
+  "/docs",
+]);
 
 const LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -20,8 +26,9 @@ function digestOf(text: string): Uint8Array {
 }
 
 /**
- * A guard for one token and the loopback names plus `hosts`; a name is allowed with any port, or with the one port
- * that it was configured with. The whole Host header is compared: two of them arrive joined by a comma and are refused.
+ * A guard for one token and the loopback names plus `hosts`; a name is allowed with any port, or with the one
+ * port that it was configured with. The whole Host header is compared: two of them arrive joined by a comma
+ * and are refused.
  */
 export function createGuard(token: string, hosts: readonly string[]): Guard {
   const allowed = new Set([...LOOPBACK_NAMES, ...hosts.map((host) => host.toLowerCase())]);
@@ -30,7 +37,10 @@ export function createGuard(token: string, hosts: readonly string[]): Guard {
   const checkHost = (host: string | null): void => {
     const name = host?.toLowerCase() ?? "";
     if (allowed.has(name) || allowed.has(name.replace(/:\d{1,5}$/, ""))) return;
-    throw new Problem("misdirected", host === null ? "The request has no Host header." : "This host name is not on the allow-list.");
+    throw new Problem(
+      "misdirected",
+      host === null ? "The request has no Host header." : "This host name is not on the allow-list.",
+    );
   };
 
   const checkOrigin = (headers: Headers): void => {
@@ -48,7 +58,8 @@ export function createGuard(token: string, hosts: readonly string[]): Guard {
   const checkToken = (authorization: string | null): void => {
     const given = authorization === null ? null : /^Bearer +(\S+) *$/i.exec(authorization);
     if (given === null) throw new Problem("unauthorized", "The request has no bearer token.");
-    if (!timingSafeEqual(digestOf(given[1] ?? ""), expected)) throw new Problem("unauthorized", "The token is not the one of this server.");
+    if (!timingSafeEqual(digestOf(given[1] ?? ""), expected))
+      throw new Problem("unauthorized", "The token is not the one of this server.");
   };
 
   return {

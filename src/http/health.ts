@@ -1,4 +1,7 @@
-/** Whether the server lives, whether it can serve, and which one it is. Open to all: they tell nothing about data. */
+/**
+ * Whether the server lives, whether it can serve, and which one it is. Open to all: they tell nothing about
+ * data.
+ */
 import { z } from "@hono/zod-openapi";
 import type { Context } from "../core/context.ts";
 import { errorText, type Log } from "../lib/log.ts";
@@ -19,7 +22,9 @@ const Readiness = z
   .meta({ id: "Readiness" });
 type Readiness = z.infer<typeof Readiness>;
 
-const Version = z.object({ version: z.string(), commit: z.string(), api: z.literal("v1"), bun: z.string() }).meta({ id: "Version" });
+const Version = z
+  .object({ version: z.string(), commit: z.string(), api: z.literal("v1"), bun: z.string() })
+  .meta({ id: "Version" });
 
 export interface HealthOptions {
   version: string;
@@ -31,7 +36,16 @@ export interface HealthOptions {
 export function healthOperations(context: Context, state: DoorState, options: HealthOptions): Operation[] {
   return [
     operation(
-      { method: "get", path: "/healthz", name: "getHealth", tag: "server", open: true, summary: "Whether the process answers", description: "Always 200, looks at nothing.", outcomes: [json(200, "It does", Health)] },
+      {
+        method: "get",
+        path: "/healthz",
+        name: "getHealth",
+        tag: "server",
+        open: true,
+        summary: "Whether the process answers",
+        description: "Always 200, looks at nothing.",
+        outcomes: [json(200, "It does", Health)],
+      },
       () => new Response('{"status":"ok"}', { headers: { "Content-Type": "application/json" } }),
     ),
     operation(
@@ -53,13 +67,30 @@ export function healthOperations(context: Context, state: DoorState, options: He
           },
         );
         const ready = store === "ok" && !state.draining;
-        const body: Readiness = { status: ready ? "ready" : "unready", checks: { store, server: state.draining ? "stopping" : "ok" } };
+        const body: Readiness = {
+          status: ready ? "ready" : "unready",
+          checks: { store, server: state.draining ? "stopping" : "ok" },
+        };
         return jsonAnswer(call, body, { status: ready ? 200 : 503 });
       },
     ),
     operation(
-      { method: "get", path: "/version", name: "getVersion", tag: "server", open: true, summary: "Which program this is", outcomes: [json(200, "Version of program, API and runtime", Version)] },
-      (call) => jsonAnswer(call, { version: options.version, commit: options.commit, api: "v1", bun: Bun.version } satisfies z.infer<typeof Version>),
+      {
+        method: "get",
+        path: "/version",
+        name: "getVersion",
+        tag: "server",
+        open: true,
+        summary: "Which program this is",
+        outcomes: [json(200, "Version of program, API and runtime", Version)],
+      },
+      (call) =>
+        jsonAnswer(call, {
+          version: options.version,
+          commit: options.commit,
+          api: "v1",
+          bun: Bun.version,
+        } satisfies z.infer<typeof Version>),
     ),
   ];
 }

@@ -1,7 +1,7 @@
 /**
  * JSON Schema of our zod schemas, for the OpenAPI document. Zod's own writer is used: the one of
- * @asteasolutions/zod-to-openapi gives `allOf [Instant, null]` for a nullable named schema, which nothing satisfies,
- * and leaves out `propertyNames` and required members of unknown type.
+ * @asteasolutions/zod-to-openapi gives `allOf [Instant, null]` for a nullable named schema, which nothing
+ * satisfies, and leaves out `propertyNames` and required members of unknown type.
  */
 import { z } from "@hono/zod-openapi";
 
@@ -20,14 +20,18 @@ export function schemaOf(schema: z.ZodType): JsonSchema {
 function referencesIn(value: unknown, found: Set<string>): void {
   if (typeof value !== "object" || value === null) return;
   for (const [name, member] of Object.entries(value)) {
-    if (name === "$ref" && typeof member === "string" && member.startsWith(COMPONENTS)) found.add(member.slice(COMPONENTS.length));
+    if (name === "$ref" && typeof member === "string" && member.startsWith(COMPONENTS))
+      found.add(member.slice(COMPONENTS.length));
     else referencesIn(member, found);
   }
 }
 
 /** The named schemas that a document refers to, directly or through others, by name. */
 export function componentSchemas(document: unknown): Record<string, JsonSchema> {
-  const all: Record<string, JsonSchema> = z.toJSONSchema(z.globalRegistry, { uri: (id) => COMPONENTS + id, io: "input" }).schemas;
+  const all: Record<string, JsonSchema> = z.toJSONSchema(z.globalRegistry, {
+    uri: (id) => COMPONENTS + id,
+    io: "input",
+  }).schemas;
   const components: Record<string, JsonSchema> = {};
   const wanted = new Set<string>();
   referencesIn(document, wanted);

@@ -15,14 +15,23 @@ export interface ListenOptions {
 export interface Listener {
   url: string;
   port: number;
-  /** Stops accepting, ends tails, waits up to `drain_ms` for requests under way, then closes what is left. Resolves when no connection is open. */
+  /**
+   * Stops accepting, ends tails, waits up to `drain_ms` for requests under way, then closes what is left.
+   * Resolves when no connection is open.
+   */
   stop(drain_ms: number): Promise<void>;
 }
 
-/** Bodies are bounded where they are read, with an answer of ours; beyond its own bound Bun answers a bare 413. */
+/**
+ * Bodies are bounded where they are read, with an answer of ours; beyond its own bound Bun answers a bare
+ * 413.
+ */
 const UNBOUNDED_BYTES = Number.MAX_SAFE_INTEGER;
 
-/** Listens until it is stopped. Errors: what the system says about the address, for instance that it is in use. */
+/**
+ * Listens until it is stopped. Errors: what the system says about the address, for instance that it is in
+ * use.
+ */
 export function listen(door: Omit<Door, "routes">, { host, port, log }: ListenOptions): Listener {
   const server = Bun.serve({
     hostname: host,
@@ -32,8 +41,8 @@ export function listen(door: Omit<Door, "routes">, { host, port, log }: ListenOp
     maxRequestBodySize: UNBOUNDED_BYTES,
     fetch: (request, self) => door.fetch(request, self),
     error(error) {
-      // The door answers its own failures. This is for what fails around it, and for a stream that failed, and was
-      // logged, before its first byte was sent: then there is no error here.
+      // The door answers its own failures. This is for what fails around it, and for a stream that failed,
+      // and was logged, before its first byte was sent: then there is no error here.
       const problem = problemOf(error);
       const request_id = system_ids.next();
       if (problem.cause !== undefined) logProblem(log, problem, request_id, "none");

@@ -3,19 +3,28 @@ import { Problem } from "../errors.ts";
 
 export type Coding = "identity" | "zstd" | "gzip";
 
-/** The names of a header like Accept or Accept-Encoding, each with its weight from 0 to 1; malformed weights count as 0. */
+/**
+ * The names of a header like Accept or Accept-Encoding, each with its weight from 0 to 1; malformed weights
+ * count as 0.
+ */
 function weights(header: string): Map<string, number> {
   const found = new Map<string, number>();
   for (const part of header.split(",")) {
     const [name = "", ...parameters] = part.split(";").map((piece) => piece.trim().toLowerCase());
     if (name === "") continue;
     const weight = parameters.find((parameter) => parameter.startsWith("q="))?.slice(2);
-    found.set(name, weight === undefined ? 1 : /^(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)$/.test(weight) ? Number(weight) : 0);
+    found.set(
+      name,
+      weight === undefined ? 1 : /^(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)$/.test(weight) ? Number(weight) : 0,
+    );
   }
   return found;
 }
 
-/** The coding for a compressible answer: the one with the highest weight, zstd before gzip, identity when none is named. */
+/**
+ * The coding for a compressible answer: the one with the highest weight, zstd before gzip, identity when none
+ * is named.
+ */
 export function acceptedCoding(request: Request): Coding {
   const header = request.headers.get("accept-encoding");
   if (header === null) return "identity";
@@ -43,17 +52,23 @@ export function prefersNdjson(request: Request): boolean {
 }
 
 /**
- * The media type of the body, which is one of `allowed`. Errors: `unsupported_media_type` also for a missing type, a
- * charset other than UTF-8 and a compressed body.
+ * The media type of the body, which is one of `allowed`. Errors: `unsupported_media_type` also for a missing
+ * type, a charset other than UTF-8 and a compressed body.
  */
 export function bodyType<T extends string>(request: Request, allowed: readonly T[]): T {
   const coding = request.headers.get("content-encoding");
   if (coding !== null && coding.toLowerCase() !== "identity") {
-    throw new Problem("unsupported_media_type", "Compressed request bodies are not read.", { hint: "Send the body without Content-Encoding." });
+    throw new Problem("unsupported_media_type", "Compressed request bodies are not read.", {
+      hint: "Send the body without Content-Encoding.",
+    });
   }
-  const [name = "", ...parameters] = (request.headers.get("content-type") ?? "").split(";").map((piece) => piece.trim().toLowerCase());
+  const [name = "", ...parameters] = (request.headers.get("content-type") ?? "")
+    .split(";")
+    .map((piece) => piece.trim().toLowerCase());
   const type = allowed.find((candidate) => candidate === name);
   const is_utf8 = parameters.every((parameter) => parameter === "" || /^charset="?utf-?8"?$/.test(parameter));
   if (type !== undefined && is_utf8) return type;
-  throw new Problem("unsupported_media_type", `The body must be ${allowed.join(" or ")}, in UTF-8.`, { hint: `Set Content-Type to ${allowed.join(" or ")}.` });
+  throw new Problem("unsupported_media_type", `The body must be ${allowed.join(" or ")}, in UTF-8.`, {
+    hint: `Set Content-Type to ${allowed.join(" or ")}.`,
+  });
 }

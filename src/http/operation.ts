@@ -1,6 +1,6 @@
 /**
- * One operation of the API: its route, its documentation and what it does, declared in one place, so that no route
- * can exist without its entry in the OpenAPI document.
+ * One operation of the API: its route, its documentation and what it does, declared in one place, so that no
+ * route can exist without its entry in the OpenAPI document.
  */
 import type { z } from "@hono/zod-openapi";
 import type { ErrorCode } from "../errors.ts";
@@ -11,11 +11,14 @@ import { readQuery } from "./query.ts";
 export type Method = "get" | "post" | "put" | "patch" | "delete";
 export type Tag = "workspaces" | "constructs" | "sessions" | "entries" | "server";
 
+export const NDJSON = "application/x-ndjson";
+
 /** Response headers that the document knows. */
 export type ResponseHeader = "ETag" | "Location" | "Link" | "Content-Encoding" | "Vary";
 
 /** Request headers that an operation reads, beside those that all read. */
-export type RequestHeader = "Synthetic-Actor" | "If-Match" | "If-None-Match" | "Accept" | "Accept-Encoding" | "Last-Event-ID";
+export type RequestHeader =
+  "Synthetic-Actor" | "If-Match" | "If-None-Match" | "Accept" | "Accept-Encoding" | "Last-Event-ID";
 
 export interface Outcome {
   status: number;
@@ -54,14 +57,27 @@ export interface Operation extends Described {
 }
 
 /** An operation whose query is read before it runs. */
-export function operation<S extends QueryShape>(described: Described & { query?: S }, run: (call: Call, query: QueryOf<S>) => Response | Promise<Response>): Operation {
+export function operation<S extends QueryShape>(
+  described: Described & { query?: S },
+  run: (call: Call, query: QueryOf<S>) => Response | Promise<Response>,
+): Operation {
   const query = described.query ?? ({} as S);
   return { ...described, query, run: (call) => run(call, readQuery(query, call.search)) };
 }
 
 /** An outcome of one JSON document. */
-export function json(status: number, description: string, schema: z.ZodType, headers: readonly ResponseHeader[] = []): Outcome {
-  return { status, description, content: { "application/json": schema }, headers: [...headers, "Vary", "Content-Encoding"] };
+export function json(
+  status: number,
+  description: string,
+  schema: z.ZodType,
+  headers: readonly ResponseHeader[] = [],
+): Outcome {
+  return {
+    status,
+    description,
+    content: { "application/json": schema },
+    headers: [...headers, "Vary", "Content-Encoding"],
+  };
 }
 
 /** An outcome without a body. */

@@ -25,14 +25,22 @@ export type QueryShape = Record<string, Parameter<unknown, boolean>>;
 type ValueOf<P> = P extends Parameter<infer T, boolean> ? T : never;
 
 /** What is read by a declaration: members with a default are always there. */
-export type QueryOf<S extends QueryShape> = { [K in keyof S as S[K] extends Parameter<unknown, true> ? K : never]: ValueOf<S[K]> } & {
+export type QueryOf<S extends QueryShape> = {
+  [K in keyof S as S[K] extends Parameter<unknown, true> ? K : never]: ValueOf<S[K]>;
+} & {
   [K in keyof S as S[K] extends Parameter<unknown, true> ? never : K]?: ValueOf<S[K]>;
 };
 
 /** A whole number between two bounds, in plain digits. */
-export function whole(description: string, min: number, max = Number.MAX_SAFE_INTEGER): Parameter<number, false> {
+export function whole(
+  description: string,
+  min: number,
+  max = Number.MAX_SAFE_INTEGER,
+): Parameter<number, false> {
   const bounded = max < Number.MAX_SAFE_INTEGER;
-  const detail = bounded ? `A whole number from ${min} to ${max} is expected.` : `A whole number from ${min} is expected.`;
+  const detail = bounded
+    ? `A whole number from ${min} to ${max} is expected.`
+    : `A whole number from ${min} is expected.`;
   return {
     form: "single",
     schema: { type: "integer", minimum: min, ...(bounded && { maximum: max }) },
@@ -56,14 +64,19 @@ export function flag(description: string): Parameter<boolean, false> {
     form: "single",
     schema: { type: "boolean" },
     description,
-    read: (text) => (text === "true" || text === "false" ? { value: text === "true" } : { detail: "true or false is expected." }),
+    read: (text) =>
+      text === "true" || text === "false"
+        ? { value: text === "true" }
+        : { detail: "true or false is expected." },
   };
 }
 
 function reading(schema: z.ZodType): (text: string) => Read {
   return (text) => {
     const found = schema.safeParse(text);
-    return found.success ? { value: found.data } : { detail: found.error.issues[0]?.message ?? "The value is not valid." };
+    return found.success
+      ? { value: found.data }
+      : { detail: found.error.issues[0]?.message ?? "The value is not valid." };
   };
 }
 
@@ -78,7 +91,10 @@ export function many<T>(schema: z.ZodType<T>, description: string): Parameter<T[
 }
 
 /** Filters by key, `name.KEY=VALUE`: every key, and any of the values of one key. */
-export function keyed(schema: z.ZodType<string>, description: string): Parameter<Record<string, string[]>, false> {
+export function keyed(
+  schema: z.ZodType<string>,
+  description: string,
+): Parameter<Record<string, string[]>, false> {
   return { form: "keyed", schema: schemaOf(schema), description, read: reading(schema) };
 }
 
@@ -110,8 +126,14 @@ export const ORDER = z.enum(["asc", "desc"]);
 
 /** What every list takes. */
 export const LIST_QUERY = {
-  limit: withDefault(whole("How many items at most", 1, limit("page_items_count")), limit("page_default_count")),
-  cursor: one(z.string().min(1).max(limit("cursor_characters")), "`next_cursor` of the page before, with the same filters"),
+  limit: withDefault(
+    whole("How many items at most", 1, limit("page_items_count")),
+    limit("page_default_count"),
+  ),
+  cursor: one(
+    z.string().min(1).max(limit("cursor_characters")),
+    "`next_cursor` of the page before, with the same filters",
+  ),
   count: flag("Adds `total_count`"),
 };
 
@@ -122,7 +144,12 @@ interface PageQuery {
 }
 
 /** The query of a list with what asks for the page in one member, apart from what selects and orders. */
-export function pageOf<Query extends PageQuery>(query: Query): Omit<Query, keyof PageQuery> & { page: PageQuery } {
+export function pageOf<Query extends PageQuery>(
+  query: Query,
+): Omit<Query, keyof PageQuery> & { page: PageQuery } {
   const { limit, cursor, count, ...others } = query;
-  return { ...others, page: { limit, ...(cursor !== undefined && { cursor }), ...(count !== undefined && { count }) } };
+  return {
+    ...others,
+    page: { limit, ...(cursor !== undefined && { cursor }), ...(count !== undefined && { count }) },
+  };
 }

@@ -1,6 +1,6 @@
 /**
- * Reading a query by its declaration. A parameter that is not declared, one that is repeated without being a filter,
- * and a value that cannot be read are refused by name.
+ * Reading a query by its declaration. A parameter that is not declared, one that is repeated without being a
+ * filter, and a value that cannot be read are refused by name.
  */
 import { type FieldError, invalid, Problem } from "../errors.ts";
 import { limit } from "../limits.ts";
@@ -46,7 +46,8 @@ type Values = Record<string, unknown>;
 /** Adds to a list; gives what is wrong, or null. */
 function push(values: Values, name: string, value: unknown): string | null {
   const list = (values[name] ??= []) as unknown[];
-  if (list.length >= limit("filter_values_count")) return `At most ${limit("filter_values_count")} values may be given.`;
+  if (list.length >= limit("filter_values_count"))
+    return `At most ${limit("filter_values_count")} values may be given.`;
   list.push(value);
   return null;
 }
@@ -63,14 +64,19 @@ function addPair(values: Values, place: Place | null, text: string): string | nu
     values[name] = read.value;
     return null;
   }
-  if (key === undefined || key === "" || key.length > limit("metadata_key_characters")) return "A key is expected behind the dot.";
+  if (key === undefined || key === "" || key.length > limit("metadata_key_characters"))
+    return "A key is expected behind the dot.";
   // Without a prototype, so that a key like __proto__ is a key.
   const map = (values[name] ??= Object.create(null)) as Values;
-  if (!Object.hasOwn(map, key) && Object.keys(map).length >= limit("metadata_keys_count")) return `At most ${limit("metadata_keys_count")} keys may be given.`;
+  if (!Object.hasOwn(map, key) && Object.keys(map).length >= limit("metadata_keys_count"))
+    return `At most ${limit("metadata_keys_count")} keys may be given.`;
   return push(map, key, read.value);
 }
 
-/** The query as declared, defaults filled in. Errors: `invalid_request` that names every parameter that is wrong, once. */
+/**
+ * The query as declared, defaults filled in. Errors: `invalid_request` that names every parameter that is
+ * wrong, once.
+ */
 export function readQuery<S extends QueryShape>(shape: S, search: string): QueryOf<S> {
   const values: Values = {};
   const errors = new Map<string, FieldError>();
@@ -80,7 +86,11 @@ export function readQuery<S extends QueryShape>(shape: S, search: string): Query
   }
   const [first] = errors.values();
   if (first !== undefined) {
-    throw new Problem("invalid_request", `${first.pointer.slice(0, limit("name_characters"))}: ${first.detail}`, { errors: [...errors.values()].slice(0, limit("filter_values_count")) });
+    throw new Problem(
+      "invalid_request",
+      `${first.pointer.slice(0, limit("name_characters"))}: ${first.detail}`,
+      { errors: [...errors.values()].slice(0, limit("filter_values_count")) },
+    );
   }
   for (const [name, { fallback }] of Object.entries(shape)) {
     if (fallback !== undefined && values[name] === undefined) values[name] = fallback;

@@ -1,6 +1,6 @@
 /**
- * The five operations that every resource has and that must not differ between nouns: create by POST and by PUT,
- * read, change and delete, with their conditional headers. A noun gives its rules, schemas and words.
+ * The five operations that every resource has and that must not differ between nouns: create by POST and by
+ * PUT, read, change and delete, with their conditional headers. A noun gives its rules, schemas and words.
  */
 import type { z } from "@hono/zod-openapi";
 import type { Caller } from "../core/context.ts";
@@ -42,16 +42,23 @@ export interface Resource<Row extends Versioned, Create extends { id?: string | 
 }
 
 /** POST, PUT, GET, PATCH and DELETE of one noun. */
-export function resourceOperations<Row extends Versioned, Create extends { id?: string | undefined }, Patch>(resource: Resource<Row, Create, Patch>): Operation[] {
+export function resourceOperations<Row extends Versioned, Create extends { id?: string | undefined }, Patch>(
+  resource: Resource<Row, Create, Patch>,
+): Operation[] {
   return [...createOperations(resource), getOperation(resource), ...changeOperations(resource)];
 }
 
-function createOperations<Row extends Versioned, Create extends { id?: string | undefined }, Patch>(resource: Resource<Row, Create, Patch>): Operation[] {
+function createOperations<Row extends Versioned, Create extends { id?: string | undefined }, Patch>(
+  resource: Resource<Row, Create, Patch>,
+): Operation[] {
   const { collection, tag, noun, rules, baseOf } = resource;
   const word = noun.toLowerCase();
   const outcomes = [
     json(201, "Created", resource.row, ["ETag", "Location"]),
-    json(200, "It was created before, by the same body; the answer is what it is now", resource.row, ["ETag", "Location"]),
+    json(200, "It was created before, by the same body; the answer is what it is now", resource.row, [
+      "ETag",
+      "Location",
+    ]),
   ];
   const common = { tag, headers: ["Synthetic-Actor"], outcomes, problems: resource.problems.create } as const;
   const content = { "application/json": resource.create };
@@ -66,7 +73,13 @@ function createOperations<Row extends Versioned, Create extends { id?: string | 
         description: "With an `id` of your own, repeating the same create is harmless and answers 200.",
         body: { description: `The new ${word}`, content },
       },
-      async (call) => createdAnswer(call, await rules.create(await readJson(call, resource.create), callerOf(call)), collection, baseOf),
+      async (call) =>
+        createdAnswer(
+          call,
+          await rules.create(await readJson(call, resource.create), callerOf(call)),
+          collection,
+          baseOf,
+        ),
     ),
     operation(
       {
@@ -86,7 +99,9 @@ function createOperations<Row extends Versioned, Create extends { id?: string | 
   ];
 }
 
-function getOperation<Row extends Versioned, Create extends { id?: string | undefined }, Patch>(resource: Resource<Row, Create, Patch>): Operation {
+function getOperation<Row extends Versioned, Create extends { id?: string | undefined }, Patch>(
+  resource: Resource<Row, Create, Patch>,
+): Operation {
   const { collection, tag, noun, rules, baseOf } = resource;
   return operation(
     {
@@ -96,7 +111,10 @@ function getOperation<Row extends Versioned, Create extends { id?: string | unde
       tag,
       summary: `Read a ${noun.toLowerCase()}`,
       headers: ["If-None-Match"],
-      outcomes: [json(200, `The ${noun.toLowerCase()}`, resource.row, ["ETag"]), empty(304, "Not changed", ["ETag"])],
+      outcomes: [
+        json(200, `The ${noun.toLowerCase()}`, resource.row, ["ETag"]),
+        empty(304, "Not changed", ["ETag"]),
+      ],
       problems: resource.problems.get,
     },
     async (call) => {
@@ -106,7 +124,9 @@ function getOperation<Row extends Versioned, Create extends { id?: string | unde
   );
 }
 
-function changeOperations<Row extends Versioned, Create extends { id?: string | undefined }, Patch>(resource: Resource<Row, Create, Patch>): Operation[] {
+function changeOperations<Row extends Versioned, Create extends { id?: string | undefined }, Patch>(
+  resource: Resource<Row, Create, Patch>,
+): Operation[] {
   const { collection, tag, noun, rules, baseOf, problems, words } = resource;
   const word = noun.toLowerCase();
   const common = { path: `${collection}/{id}`, tag, headers: ["If-Match", "Synthetic-Actor"] } as const;
@@ -119,7 +139,10 @@ function changeOperations<Row extends Versioned, Create extends { id?: string | 
         name: `update${noun}`,
         summary: `Change a ${word}`,
         description: words.update,
-        body: { description: "What changes; absent members stay as they are", content: { "application/json": resource.patch } },
+        body: {
+          description: "What changes; absent members stay as they are",
+          content: { "application/json": resource.patch },
+        },
         outcomes: [json(200, `The ${word} as it is now`, resource.row, ["ETag"])],
         problems: [...problems.update, ...preconditions],
       },

@@ -1,11 +1,16 @@
-/** From a request to its operation, and which methods a path has when it has not the one that was asked for. */
+/**
+ * From a request to its operation, and which methods a path has when it has not the one that was asked for.
+ */
 import { Hono } from "hono";
 import { Problem } from "../errors.ts";
 import type { Call } from "./call.ts";
 import type { Operation } from "./operation.ts";
 
 export interface Router {
-  /** What the operation answers. Errors: `not_found`, `method_not_allowed` with Allow, and the operation's own. */
+  /**
+   * What the operation answers. Errors: `not_found`, `method_not_allowed` with Allow, and the operation's
+   * own.
+   */
   run(call: Call): Response | Promise<Response>;
   /** Method and path of every route that answers, for the test that compares them with the document. */
   readonly routes: readonly { method: string; path: string }[];
@@ -15,7 +20,10 @@ interface Environment {
   Bindings: { call: Call };
 }
 
-/** A router over operations. Each route has one handler and no middleware, which Hono calls without composing anything. */
+/**
+ * A router over operations. Each route has one handler and no middleware, which Hono calls without composing
+ * anything.
+ */
 export function createRouter(operations: readonly Operation[]): Router {
   const app = new Hono<Environment>();
   for (const operation of operations) {
@@ -30,7 +38,9 @@ export function createRouter(operations: readonly Operation[]): Router {
   app.notFound((context) => {
     const methods = allowed(context.req.path);
     if (methods.length === 0) throw new Problem("not_found", "There is nothing at this path.");
-    throw new Problem("method_not_allowed", `This path has ${methods.join(", ")}.`, { allow: methods.join(", ") });
+    throw new Problem("method_not_allowed", `This path has ${methods.join(", ")}.`, {
+      allow: methods.join(", "),
+    });
   });
   // Failures are shaped in one place, the door.
   app.onError((error) => {

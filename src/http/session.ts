@@ -1,7 +1,14 @@
 /** Routes of sessions. Their transcripts have their own files: entry.ts and tail.ts. */
 import { z } from "@hono/zod-openapi";
 import type { Context } from "../core/context.ts";
-import { createSession, deleteSession, getSession, listSessions, undeleteSession, updateSession } from "../core/session.ts";
+import {
+  createSession,
+  deleteSession,
+  getSession,
+  listSessions,
+  undeleteSession,
+  updateSession,
+} from "../core/session.ts";
 import { Id, Name } from "../schema/common.ts";
 import { Session, SessionCreate, SessionPage, SessionPatch, SessionStatus } from "../schema/session.ts";
 import { jsonAnswer, pageAnswer } from "./answer.ts";
@@ -49,10 +56,16 @@ export function sessionOperations(context: Context): Operation[] {
         delete: (id, expected, caller) => deleteSession(context, id, expected, caller),
       },
       words: {
-        update: "`metadata` is replaced as a whole. If-Match compares the revision only: an append in between does not matter.",
+        update:
+          "`metadata` is replaced as a whole. If-Match compares the revision only: an append in between does not matter.",
         delete: "The session and its transcript are hidden, nothing is removed; undelete brings them back.",
       },
-      problems: { create: ["conflict", "gone"], get: ["not_found", "gone"], update: ["not_found", "gone"], delete: ["not_found", "gone"] },
+      problems: {
+        create: ["conflict", "gone"],
+        get: ["not_found", "gone"],
+        update: ["not_found", "gone"],
+        delete: ["not_found", "gone"],
+      },
     }),
     listOperation(context),
     undeleteOperation(context),

@@ -1,4 +1,7 @@
-/** What the door remembers between requests: how many are under way, which tails are open, whether it is closing. */
+/**
+ * What the door remembers between requests: how many are under way, which tails are open, whether it is
+ * closing.
+ */
 import type { Problem } from "../errors.ts";
 
 export interface DoorState {

@@ -1,20 +1,25 @@
 /**
- * Bodies that are made only as fast as they are read: at most one piece is held for a slow reader, whatever the
- * length of the whole. Pushing instead took 1.6 GB for one stalled reader (facts.md 21).
+ * Bodies that are made only as fast as they are read: at most one piece is held for a slow reader, whatever
+ * the length of the whole. Pushing instead took 1.6 GB for one stalled reader (facts.md 21).
  *
- * Bun closes a connection after its idle time even while a slow reader still takes bytes (measured: 4 s idle, cut at
- * 4 s in the middle of 25 MB), so the idle time is off while a stream runs and a stall is watched for here.
+ * Bun closes a connection after its idle time even while a slow reader still takes bytes (measured: 4 s idle,
+ * cut at 4 s in the middle of 25 MB), so the idle time is off while a stream runs and a stall is watched for
+ * here.
  */
 import { type ErrorCode, Problem } from "../errors.ts";
 import { errorText, type Log } from "../lib/log.ts";
 import { limit } from "../limits.ts";
 import type { Call } from "./call.ts";
+import { NDJSON } from "./operation.ts";
 import { problemOf } from "./problem.ts";
 
 export interface Source {
   /** The next piece, or null at the end. Called again only when the piece before was taken. */
   next(): Promise<Uint8Array | null>;
-  /** Last words to a reader whose stream fails; null breaks the connection, so that a part is not taken for the whole. */
+  /**
+   * Last words to a reader whose stream fails; null breaks the connection, so that a part is not taken for
+   * the whole.
+   */
   farewell(problem: Problem): Uint8Array | null;
   /** Called once, however the stream ends. */
   close(): void;
@@ -61,7 +66,8 @@ export function openStream(call: Call, source: Source, { log, stall_ms }: Stream
   const fail = (error: unknown): void => {
     if (!end(FAREWELL_S)) return;
     const problem = problemOf(error);
-    if (!EXPECTED.has(problem.code)) log.error("stream_failed", { request_id: call.request_id, route: call.route, cause: errorText(error) });
+    if (!EXPECTED.has(problem.code))
+      log.error("stream_failed", { request_id: call.request_id, route: call.route, cause: errorText(error) });
     const farewell = source.farewell(problem);
     // Bun would print the error to stderr, past the log; without one it breaks the connection in silence.
     if (farewell === null) return controller?.error(connection === undefined ? error : undefined);
@@ -69,7 +75,13 @@ export function openStream(call: Call, source: Source, { log, stall_ms }: Stream
     controller?.close();
   };
 
-  const stalled = (): void => fail(new Problem("busy", `The reader took nothing for ${stall_ms / 1_000} s.`, { hint: "Connect again and resume.", retry_after_s: 1 }));
+  const stalled = (): void =>
+    fail(
+      new Problem("busy", `The reader took nothing for ${stall_ms / 1_000} s.`, {
+        hint: "Connect again and resume.",
+        retry_after_s: 1,
+      }),
+    );
 
   const body = new ReadableStream<Uint8Array>(
     {
@@ -100,8 +112,10 @@ export function openStream(call: Call, source: Source, { log, stall_ms }: Stream
   return { body, interrupt: fail };
 }
 
-/** A piece that was read already and the rest of its generator, as a source; a failure breaks the connection. */
-export function sourceOf(first: Uint8Array, rest: AsyncGenerator<Uint8Array>, log: Log): Source {
+/**
+ * A piece that was read already and the rest of its generator, as a source; a failure breaks the connection.
+ */
+function sourceOf(first: Uint8Array, rest: AsyncGenerator<Uint8Array>, log: Log): Source {
   let ready: Uint8Array | null = first;
   return {
     async next() {
@@ -115,7 +129,32 @@ export function sourceOf(first: Uint8Array, rest: AsyncGenerator<Uint8Array>, lo
     },
     farewell: () => null,
     close() {
-      rest.return(undefined).catch((error: unknown) => log.error("stream_close_failed", { cause: errorText(error) }));
+      rest
+        .return(undefined)
+        .catch((error: unknown) => log.error("stream_close_failed", { cause: errorText(error) }));
     },
   };
+}
+
+/**
+ * A response of NDJSON that streams pieces. The first is read before the response begins, so that an early
+ * failure has its own status; without any, the body is empty and has no coding (no bytes at all are not a
+ * zstd stream).
+ */
+export async function linesAnswer(
+  call: Call,
+  pieces: AsyncGenerator<Uint8Array>,
+  headers: Record<string, string>,
+  options: StreamOptions,
+): Promise<Response> {
+  const first = await pieces.next();
+  const { "Content-Encoding": coding, ...others } = { "Content-Type": NDJSON, ...headers } as Record<
+    string,
+    string
+  >;
+  if (first.done === true) return new Response("", { headers: others });
+  const { body } = openStream(call, sourceOf(first.value, pieces, options.log), options);
+  return new Response(body, {
+    headers: coding === undefined ? others : { ...others, "Content-Encoding": coding },
+  });
 }

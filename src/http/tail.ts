@@ -1,6 +1,6 @@
 /**
- * Following a transcript by server-sent events. Every entry exactly once and in order; a reader that is cut off, for
- * whatever reason, resumes behind the last id that it has seen.
+ * Following a transcript by server-sent events. Every entry exactly once and in order; a reader that is cut
+ * off, for whatever reason, resumes behind the last id that it has seen.
  */
 import type { Context } from "../core/context.ts";
 import type { Position } from "../core/entry.ts";
@@ -27,7 +27,15 @@ const encoder = new TextEncoder();
 const HEARTBEAT = encoder.encode(":\n\n");
 const EVENT_END = encoder.encode("\n");
 
-const DESCRIPTION = `Each entry is \`id: GENERATION.SEQ\`, \`event: entry\` and \`data:\` with the wire line; one over ${limit("inline_item_bytes")} bytes comes as a preview. It begins behind \`Last-Event-ID\`, else behind \`after\`, else at the start. A comment comes every ${limit("tail_heartbeat_ms") / 1_000} s. \`event: reset\` (data: TailPosition) comes first when the position is of another generation: read the session again up to \`last_seq\`, the tail goes on from there. \`event: error\` (data: Problem) comes last: when it is retryable, connect again with the last id. At most ${limit("tails_count")} tails are open at once; a reader that takes nothing for ${limit("tail_stall_ms") / 1_000} s is closed.`;
+const DESCRIPTION = [
+  "Each entry is `id: GENERATION.SEQ`, `event: entry` and `data:` with the wire line; one over",
+  `${limit("inline_item_bytes")} bytes comes as a preview. It begins behind \`Last-Event-ID\`, else behind \`after\`, else`,
+  `at the start. A comment comes every ${limit("tail_heartbeat_ms") / 1_000} s. \`event: reset\` (data: TailPosition) comes`,
+  "first when the position is of another generation: read the session again up to `last_seq`, the tail goes on",
+  "from there. `event: error` (data: Problem) comes last: when it is retryable, connect again with the last id.",
+  `At most ${limit("tails_count")} tails are open at once; a reader that takes nothing for`,
+  `${limit("tail_stall_ms") / 1_000} s is closed.`,
+].join(" ");
 
 /** The tail of a session. */
 export function tailOperations(context: Context, state: DoorState, options: TailOptions): Operation[] {
@@ -42,14 +50,29 @@ export function tailOperations(context: Context, state: DoorState, options: Tail
         description: DESCRIPTION,
         query: { after: position("Begin behind this entry") },
         headers: ["Last-Event-ID"],
-        outcomes: [{ status: 200, description: "Server-sent events", content: { "text/event-stream": { type: "string", description: "Events `entry`, `reset` and `error`" } } }],
+        outcomes: [
+          {
+            status: 200,
+            description: "Server-sent events",
+            content: {
+              "text/event-stream": { type: "string", description: "Events `entry`, `reset` and `error`" },
+            },
+          },
+        ],
         problems: ["not_found", "gone"],
       },
       async (call, { after }) => {
-        if (state.tails.size >= options.tails_count) throw new Problem("busy", "Too many tails are open.", { retry_after_s: 5 });
+        if (state.tails.size >= options.tails_count)
+          throw new Problem("busy", "Too many tails are open.", { retry_after_s: 5 });
         const tail = await openTail(context, idOf(call), resumePosition(call) ?? after);
         const body = streamTail(call, tail, state, options);
-        return new Response(body, { headers: { "Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no" } });
+        return new Response(body, {
+          headers: {
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+          },
+        });
       },
     ),
   ];
@@ -64,7 +87,12 @@ function resumePosition(call: Call): Position | undefined {
   return found;
 }
 
-function streamTail(call: Call, tail: Tail, state: DoorState, options: TailOptions): ReadableStream<Uint8Array> {
+function streamTail(
+  call: Call,
+  tail: Tail,
+  state: DoorState,
+  options: TailOptions,
+): ReadableStream<Uint8Array> {
   let opening: Uint8Array | null = openingOf(tail);
   const { body, interrupt } = openStream(
     call,
@@ -78,7 +106,10 @@ function streamTail(call: Call, tail: Tail, state: DoorState, options: TailOptio
         const step = await tail.next(options.heartbeat_ms);
         return step.step === "quiet" ? HEARTBEAT : entryEvents(tail.generation, step);
       },
-      farewell: (problem) => encoder.encode(`event: error\ndata: ${JSON.stringify(problemDocument(problem, call.request_id))}\n\n`),
+      farewell: (problem) =>
+        encoder.encode(
+          `event: error\ndata: ${JSON.stringify(problemDocument(problem, call.request_id))}\n\n`,
+        ),
       close() {
         state.tails.delete(interrupt);
         tail.close();
@@ -94,7 +125,9 @@ function openingOf({ generation, reset }: Tail): Uint8Array {
   const retry = `retry: ${limit("tail_retry_ms")}\n\n`;
   if (reset === null) return encoder.encode(retry);
   const { last_seq, head } = reset;
-  return encoder.encode(`${retry}id: ${generation}.${last_seq}\nevent: reset\ndata: ${JSON.stringify({ generation, last_seq, head })}\n\n`);
+  return encoder.encode(
+    `${retry}id: ${generation}.${last_seq}\nevent: reset\ndata: ${JSON.stringify({ generation, last_seq, head })}\n\n`,
+  );
 }
 
 /** The lines of a batch as events. A line ends with its newline, so that one more ends the event. */
@@ -103,7 +136,11 @@ function entryEvents(generation: string, { pieces, first_seq }: TailStep & { ste
   const starts = lineStarts(lines);
   const parts: Uint8Array[] = [];
   for (let index = 0; index + 1 < starts.length; index += 1) {
-    parts.push(encoder.encode(`id: ${generation}.${first_seq + index}\nevent: entry\ndata: `), lines.subarray(starts[index], starts[index + 1]), EVENT_END);
+    parts.push(
+      encoder.encode(`id: ${generation}.${first_seq + index}\nevent: entry\ndata: `),
+      lines.subarray(starts[index], starts[index + 1]),
+      EVENT_END,
+    );
   }
   return Buffer.concat(parts);
 }

@@ -1,6 +1,12 @@
 /** Routes of workspaces. */
 import type { Context } from "../core/context.ts";
-import { createWorkspace, deleteWorkspace, getWorkspace, listWorkspaces, updateWorkspace } from "../core/workspace.ts";
+import {
+  createWorkspace,
+  deleteWorkspace,
+  getWorkspace,
+  listWorkspaces,
+  updateWorkspace,
+} from "../core/workspace.ts";
 import { limit } from "../limits.ts";
 import { text } from "../schema/common.ts";
 import { Workspace, WorkspaceCreate, WorkspacePage, WorkspacePatch } from "../schema/workspace.ts";
@@ -31,9 +37,15 @@ export function workspaceOperations(context: Context): Operation[] {
       },
       words: {
         update: "`metadata` is replaced as a whole.",
-        delete: "Refused while it holds constructs, also trashed ones, and for the workspace named `default`.",
+        delete:
+          "Refused while it holds constructs, also trashed ones, and for the workspace named `default`.",
       },
-      problems: { create: ["conflict"], get: ["not_found"], update: ["not_found", "conflict"], delete: ["not_found", "conflict"] },
+      problems: {
+        create: ["conflict"],
+        get: ["not_found"],
+        update: ["not_found", "conflict"],
+        delete: ["not_found", "conflict"],
+      },
     }),
     listOperation(context),
   ];
@@ -50,6 +62,7 @@ function listOperation(context: Context): Operation {
       query: { ...LIST_QUERY, q: one(text(1, limit("name_characters")), "Part of the name, in any case") },
       outcomes: [json(200, "A page", WorkspacePage, ["Link"])],
     },
-    async (call, { q, ...page }) => pageAnswer(call, await listWorkspaces(context, q === undefined ? {} : { q }, page), COLLECTION),
+    async (call, { q, ...page }) =>
+      pageAnswer(call, await listWorkspaces(context, q === undefined ? {} : { q }, page), COLLECTION),
   );
 }

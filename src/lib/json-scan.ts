@@ -24,6 +24,11 @@ const CLOSE_BRACE = 125;
 const OPEN_BRACKET = 91;
 const CLOSE_BRACKET = 93;
 
+/** A defect of the caller: without it a text that is not JSON could be scanned forever. */
+function notJson(): Error {
+  return new Error("assertion failed: the text is valid JSON");
+}
+
 /** The first place at or behind `at` that is not JSON white space. */
 function skipSpace(text: string, at: number): number {
   for (let place = at; ; place += 1) {
@@ -35,6 +40,7 @@ function skipSpace(text: string, at: number): number {
 /** The place behind the string that begins at `start`. A quote ends it when an even number of backslashes precede. */
 function stringEnd(text: string, start: number): number {
   for (let quote = text.indexOf('"', start + 1); ; quote = text.indexOf('"', quote + 1)) {
+    if (quote === -1) throw notJson();
     let backslashes = 0;
     while (text.charCodeAt(quote - 1 - backslashes) === BACKSLASH) backslashes += 1;
     if (backslashes % 2 === 0) return quote + 1;
@@ -55,6 +61,7 @@ function spanAt(text: string, start: number): Span {
   let open = 0;
   let depth = 0;
   for (;;) {
+    if (at >= text.length) throw notJson();
     const code = text.charCodeAt(at);
     if (code === QUOTE) {
       at = stringEnd(text, at);
@@ -76,6 +83,7 @@ export function memberSpans(text: string, from = 0): MemberSpan[] {
   const members: MemberSpan[] = [];
   let at = skipSpace(text, skipSpace(text, from) + 1);
   while (text.charCodeAt(at) !== CLOSE_BRACE) {
+    if (text.charCodeAt(at) !== QUOTE) throw notJson();
     const name_end = stringEnd(text, at);
     const raw = text.slice(at + 1, name_end - 1);
     const name = raw.includes("\\") ? (JSON.parse(`"${raw}"`) as string) : raw;
@@ -93,6 +101,7 @@ export function elementSpans(text: string, from = 0): Span[] {
   const elements: Span[] = [];
   let at = skipSpace(text, skipSpace(text, from) + 1);
   while (text.charCodeAt(at) !== CLOSE_BRACKET) {
+    if (at >= text.length) throw notJson();
     const span = spanAt(text, at);
     elements.push(span);
     at = skipSpace(text, span.end);

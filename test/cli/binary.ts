@@ -18,6 +18,14 @@ export interface RunOptions {
 
 export type Child = Bun.Subprocess<"pipe", "pipe", "pipe">;
 
+export interface OnTerminal {
+  /** What the terminal was sent so far. */
+  text(): string;
+  type(keys: string): void;
+  /** The exit code, when all it wrote has come. */
+  ended: Promise<number>;
+}
+
 export interface Place {
   /** An empty directory that commands are started in. */
   cwd: string;
@@ -28,6 +36,8 @@ export interface Place {
   /** Runs with --json and expects one object. */
   json<T>(words: readonly string[], options?: RunOptions): Promise<T>;
   start(words: readonly string[], options?: RunOptions): Child;
+  /** Starts it on a terminal of its own. */
+  onTerminal(words: readonly string[], columns: number, env?: Record<string, string>): OnTerminal;
   remove(): void;
 }
 
@@ -53,6 +63,34 @@ export function newPlace(): Place {
       stderr: "pipe",
       env: environment(root, data_dir, options.env),
     });
+
+  const onTerminal = (
+    words: readonly string[],
+    columns: number,
+    env: Record<string, string> = {},
+  ): OnTerminal => {
+    const decoder = new TextDecoder();
+    let text = "";
+    const closed = Promise.withResolvers<void>();
+    const child = Bun.spawn([BINARY, ...words], {
+      cwd,
+      env: environment(root, data_dir, { TERM: "xterm-256color", ...env }),
+      terminal: {
+        cols: columns,
+        data: (_, data) => {
+          text += decoder.decode(data, { stream: true });
+        },
+        exit: () => closed.resolve(),
+      },
+    });
+    const ended = child.exited.then(async (code) => {
+      // The last words may come behind the end of the process.
+      await Promise.race([closed.promise, Bun.sleep(200)]);
+      child.terminal?.close();
+      return code;
+    });
+    return { text: () => text, type: (keys) => void child.terminal?.write(keys), ended };
+  };
 
   const run = async (words: readonly string[], options: RunOptions = {}): Promise<Ran> => {
     const child = start(words, options);
@@ -80,6 +118,7 @@ export function newPlace(): Place {
     json: async <T>(words: readonly string[], options?: RunOptions) =>
       JSON.parse(await output([...words, "--json"], options)) as T,
     start,
+    onTerminal,
     remove: () => rmSync(root, { recursive: true, force: true }),
   };
 }

@@ -410,7 +410,8 @@ describe("exit codes", () => {
     const holder = place.start(["append", session, "--text"]);
     void holder.stdin.write("first\n");
     void holder.stdin.flush();
-    await until(async () => (await place.run(["serve", "--port", "0"])).code === 4, "the lock");
+    await until(async () => (await place.output(["doctor"])).includes("in use by a command"), "the lock");
+    expect(await place.run(["serve", "--port", "0"])).toMatchObject({ code: 4, stdout: "" });
     const refused = await place.run(["construct", "list"]);
     expect(refused).toMatchObject({ code: 4, stdout: "" });
     void holder.stdin.end();

@@ -87,7 +87,7 @@ describe("a start", () => {
   test("on all addresses is allowed, warned of, and reached by commands", async () => {
     const server = await start(["--host", "0.0.0.0"]);
     expect(server.url).toMatch(/^http:\/\/127\.0\.0\.1:/);
-    expect(server.log()).toContain("other machines");
+    expect(server.log()).toContain("Other machines");
     expect((await place.run(["construct", "list"])).code).toBe(0);
   });
 
@@ -111,6 +111,11 @@ describe("a start", () => {
     expect(existsSync(join(place.data_dir, "token"))).toBe(false);
     expect((await server.call("GET", "/v1/constructs")).status).toBe(200);
     expect((await place.run(["construct", "list"])).code).toBe(1);
+    expect((await place.run(["token"])).code).toBe(3);
+    expect(await place.run(["status", "--json"])).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('"running":true') as string,
+    });
     expect((await place.run(["construct", "list"], { env: { SYNTHETIC_TOKEN: token } })).code).toBe(0);
   });
 
@@ -120,7 +125,7 @@ describe("a start", () => {
 });
 
 describe("a stop", () => {
-  test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)(
+  test.each(["SIGTERM", "SIGINT"] as const)(
     "by %s is clean: 0, no record, the directory free",
     async (signal) => {
       const server = await start();
@@ -129,6 +134,17 @@ describe("a stop", () => {
       expect((await place.run(["construct", "list"])).code).toBe(0);
     },
   );
+
+  test("does not come from a closing terminal when nohup was asked for", async () => {
+    const server = await startServer({
+      data_dir: place.data_dir,
+      wrapper: ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"],
+    });
+    servers.push(server);
+    process.kill(server.pid, "SIGHUP");
+    await Bun.sleep(200);
+    expect((await server.call("GET", "/healthz")).status).toBe(200);
+  });
 
   test("under load loses nothing that was acknowledged", async () => {
     const server = await start();
@@ -224,6 +240,10 @@ describe("commands and the server", () => {
     try {
       expect(await place.run(["construct", "list"])).toMatchObject({ code: 6, stdout: "" });
       expect((await place.run(["doctor"])).code).toBe(1);
+      expect(await place.run(["status"])).toMatchObject({
+        code: 6,
+        stdout: expect.stringContaining("does not answer") as string,
+      });
     } finally {
       process.kill(server.pid, "SIGCONT");
     }

@@ -44,6 +44,24 @@ describe("a table", () => {
     expect(renderTable(ROWS, COLUMNS, 1, plain).split("\n")[2]).toBe("bb  a tit…  12345");
   });
 
+  test("leaves out what may go, the last first, before it is too wide", () => {
+    const columns: Column<Row>[] = [
+      { title: "id", text: ({ id }) => id },
+      { title: "one", text: () => "111", may_go: true },
+      { title: "two", text: () => "222", may_go: true },
+      { title: "size", text: ({ size }) => String(size) },
+    ];
+    const heads = (width: number): string =>
+      renderTable(ROWS.slice(0, 1), columns, width, plain).split("\n")[0]!;
+    expect([18, 17, 13, 12, 1].map(heads)).toEqual([
+      "id  one  two  size",
+      "id  one  size",
+      "id  one  size",
+      "id  size",
+      "id  size",
+    ]);
+  });
+
   test("counts wide characters as two", () => {
     const lines = renderTable(
       [

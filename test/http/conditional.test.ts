@@ -11,9 +11,13 @@ async function construct(): Promise<{ row: Row; path: string }> {
 
 describe("If-Match", () => {
   test("is required on PATCH and DELETE of every resource", async () => {
-    const { path, session } = await newSession(open);
+    const { path, construct } = await newSession(open);
     const workspace = await json<Row>(201, "POST", "/v1/workspaces", { json: { name: "w" } });
-    for (const target of [path, `/v1/constructs/${session["construct_id"]}`, `/v1/workspaces/${workspace.id}`]) {
+    for (const target of [
+      path,
+      `/v1/constructs/${construct.id}`,
+      `/v1/workspaces/${workspace.id}`,
+    ]) {
       expect((await problemIn(await call("PATCH", target, { json: {} }))).code).toBe("precondition_required");
       const answer = await call("DELETE", target);
       expect(answer.status).toBe(428);
@@ -22,8 +26,21 @@ describe("If-Match", () => {
 
   test("lets a change through only when it names the revision", async () => {
     const { path } = await construct();
-    const patch = (if_match: string) => call("PATCH", path, { json: { title: if_match }, headers: { "if-match": if_match } });
-    for (const stale of ['"r2"', '"r0"', '"r9", "r8"', '"other"', 'W/"r1"', '"r1x"', '"R1"', '""', '"r1;br"', '"r1-"', '"1"']) {
+    const patch = (if_match: string) =>
+      call("PATCH", path, { json: { title: if_match }, headers: { "if-match": if_match } });
+    for (const stale of [
+      '"r2"',
+      '"r0"',
+      '"r9", "r8"',
+      '"other"',
+      'W/"r1"',
+      '"r1x"',
+      '"R1"',
+      '""',
+      '"r1;br"',
+      '"r1-"',
+      '"1"',
+    ]) {
       const problem = await problemIn(await patch(stale));
       expect(problem).toMatchObject({ code: "precondition_failed", status: 412, revision: 1 });
     }
@@ -36,7 +53,18 @@ describe("If-Match", () => {
 
   test("that is no list of tags is refused", async () => {
     const { path } = await construct();
-    for (const malformed of ["r1", '"r1', 'r1"', '"r1" "r2"', "", ",", '"r1",x', "*, \"r1\"", 'w/"r1"', '"a\tb"']) {
+    for (const malformed of [
+      "r1",
+      '"r1',
+      'r1"',
+      '"r1" "r2"',
+      "",
+      ",",
+      '"r1",x',
+      '*, "r1"',
+      'w/"r1"',
+      '"a\tb"',
+    ]) {
       const answer = await call("PATCH", path, { json: {}, headers: { "if-match": malformed } });
       expect((await problemIn(answer)).errors?.[0]?.pointer).toBe("If-Match");
       expect(answer.status).toBe(422);
@@ -57,7 +85,9 @@ describe("If-Match", () => {
     await append(open, path, [1, 2]);
     const answer = await call("PATCH", path, { json: { title: "new" }, headers: { "if-match": tag } });
     expect(answer.headers.get("etag")).toBe('"r2-s2"');
-    expect((await call("PATCH", path, { json: { title: "newer" }, headers: { "if-match": tag } })).status).toBe(412);
+    expect(
+      (await call("PATCH", path, { json: { title: "newer" }, headers: { "if-match": tag } })).status,
+    ).toBe(412);
     expect((await call("DELETE", path, { headers: { "if-match": '"r2-s0;zstd"' } })).status).toBe(204);
   });
 });
@@ -72,7 +102,8 @@ describe("If-None-Match", () => {
       expect(answer.headers.get("vary")).toBe("Accept-Encoding");
       expect(await answer.text()).toBe("");
     }
-    for (const other of ['"r2"', '"r1-s0"', '""']) expect((await call("GET", path, { headers: { "if-none-match": other } })).status).toBe(200);
+    for (const other of ['"r2"', '"r1-s0"', '""'])
+      expect((await call("GET", path, { headers: { "if-none-match": other } })).status).toBe(200);
     expect((await call("GET", path, { headers: { "if-none-match": "r1" } })).status).toBe(422);
   });
 
@@ -94,7 +125,13 @@ describe("If-None-Match", () => {
   });
 
   test("of what is not there stays a 404", async () => {
-    expect((await call("GET", "/v1/constructs/01940000-0000-7000-8000-000000000000", { headers: { "if-none-match": "*" } })).status).toBe(404);
+    expect(
+      (
+        await call("GET", "/v1/constructs/01940000-0000-7000-8000-000000000000", {
+          headers: { "if-none-match": "*" },
+        })
+      ).status,
+    ).toBe(404);
   });
 });
 

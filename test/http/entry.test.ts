@@ -16,7 +16,11 @@ const NDJSON = { accept: "application/x-ndjson" };
 /** A session with entries 1 to 20, of which every fifth is a note. */
 async function twenty(open: OpenDoor): Promise<string> {
   const { path } = await newSession(open);
-  const entries = Array.from({ length: 20 }, (_, index) => ({ kind: (index + 1) % 5 === 0 ? "note" : "message", at_ms: 1, body: { n: index + 1 } }));
+  const entries = Array.from({ length: 20 }, (_, index) => ({
+    kind: (index + 1) % 5 === 0 ? "note" : "message",
+    at_ms: 1,
+    body: { n: index + 1 },
+  }));
   await open.json(201, "POST", `${path}/entries`, { json: { entries } });
   return path;
 }
@@ -26,14 +30,22 @@ const { call, json } = open;
 const path = await twenty(open);
 const page = (query: string, at = path) => json<PageJson>(200, "GET", `${at}/entries${query}`);
 const seqs = ({ items }: PageJson): number[] => items.map(({ seq }) => seq);
-const range = (from: number, through: number): number[] => Array.from({ length: through - from + 1 }, (_, index) => from + index);
+const range = (from: number, through: number): number[] =>
+  Array.from({ length: through - from + 1 }, (_, index) => from + index);
 
 describe("a page", () => {
   test("begins at the start when nothing is asked", async () => {
     const whole = await page("");
     expect(seqs(whole)).toEqual(range(1, 20));
     expect(whole).toMatchObject({ first_seq: 1, last_seq: 20, next_cursor: null, prev_cursor: null });
-    expect(whole.items[0]).toEqual({ received_at_ms: open.clock.at_ms, seq: 1, kind: "message", actor: "agent", at_ms: 1, body: { n: 1 } } as never);
+    expect(whole.items[0]).toEqual({
+      received_at_ms: open.clock.at_ms,
+      seq: 1,
+      kind: "message",
+      actor: "agent",
+      at_ms: 1,
+      body: { n: 1 },
+    } as never);
   });
 
   test("goes on behind, ahead of and around a seq", async () => {
@@ -58,7 +70,7 @@ describe("a page", () => {
     }
     expect(forward).toEqual(range(4, 20));
     const back: number[] = [];
-    for (let query: string | null = "?before=18&limit=4"; query !== null; ) {
+    for (let query: string | null = "?before=18&limit=4"; query !== null;) {
       const found: PageJson = await page(query);
       back.unshift(...seqs(found));
       query = found.prev_cursor === null ? null : `?limit=4&cursor=${found.prev_cursor}`;
@@ -71,7 +83,13 @@ describe("a page", () => {
     expect((await page("?max_bytes=1")).next_cursor).not.toBeNull();
     expect(seqs(await page("?max_bytes=250")).length).toBeLessThan(5);
     expect((await call("GET", `${path}/entries?max_bytes=${limit("page_bytes")}`)).status).toBe(200);
-    for (const query of [`max_bytes=${limit("page_bytes") + 1}`, "max_bytes=0", "limit=0", `limit=${limit("page_items_count") + 1}`]) expect((await call("GET", `${path}/entries?${query}`)).status).toBe(422);
+    for (const query of [
+      `max_bytes=${limit("page_bytes") + 1}`,
+      "max_bytes=0",
+      "limit=0",
+      `limit=${limit("page_items_count") + 1}`,
+    ])
+      expect((await call("GET", `${path}/entries?${query}`)).status).toBe(422);
   });
 
   test("holds only the kinds that are asked, and refuses their cursor elsewhere", async () => {
@@ -88,7 +106,7 @@ describe("a page", () => {
     const at = await twenty(scanning);
     const found: number[] = [];
     let empty_count = 0;
-    for (let query: string | null = "?kind=note"; query !== null; ) {
+    for (let query: string | null = "?kind=note"; query !== null;) {
       const one: PageJson = await scanning.json<PageJson>(200, "GET", `${at}/entries${query}`);
       found.push(...seqs(one));
       if (one.items.length === 0) {
@@ -102,12 +120,27 @@ describe("a page", () => {
   });
 
   test("takes one place to begin", async () => {
-    for (const query of ["after=1&before=2", "around=1&after=1", "cursor=x&after=1", "before=0", "around=0", "after=-1", "after=1&after=1"]) expect((await call("GET", `${path}/entries?${query}`)).status).toBe(422);
+    for (const query of [
+      "after=1&before=2",
+      "around=1&after=1",
+      "cursor=x&after=1",
+      "before=0",
+      "around=0",
+      "after=-1",
+      "after=1&after=1",
+    ])
+      expect((await call("GET", `${path}/entries?${query}`)).status).toBe(422);
   });
 
   test("of an empty session is an empty page", async () => {
     const { path: empty } = await newSession(open);
-    expect(await page("", empty)).toEqual({ items: [], first_seq: null, last_seq: null, next_cursor: null, prev_cursor: null });
+    expect(await page("", empty)).toEqual({
+      items: [],
+      first_seq: null,
+      last_seq: null,
+      next_cursor: null,
+      prev_cursor: null,
+    });
   });
 
   test("shows a large entry as a preview, between its neighbours; alone it is whole", async () => {
@@ -144,19 +177,28 @@ describe("a page", () => {
 describe("a single entry", () => {
   test("is the stored line", async () => {
     const text = await (await call("GET", `${path}/entries/5`)).text();
-    expect(text).toBe(`{"received_at_ms":${open.clock.at_ms},"seq":5,"kind":"note","actor":"agent","at_ms":1,"body":{"n":5}}`);
+    expect(text).toBe(
+      `{"received_at_ms":${open.clock.at_ms},"seq":5,"kind":"note","actor":"agent","at_ms":1,"body":{"n":5}}`,
+    );
   });
 
-  test.each(["0", "-1", "x", "1.5", "01", "99999999999999999", "%00", "1%2f2"])("%s is no number of one", async (seq) => expect((await call("GET", `${path}/entries/${seq}`)).status).toBe(422));
+  test.each(["0", "-1", "x", "1.5", "01", "99999999999999999", "%00", "1%2f2"])(
+    "%s is no number of one",
+    async (seq) => expect((await call("GET", `${path}/entries/${seq}`)).status).toBe(422),
+  );
 
-  test("behind the end is not found", async () => expect((await call("GET", `${path}/entries/21`)).status).toBe(404));
+  test("behind the end is not found", async () =>
+    expect((await call("GET", `${path}/entries/21`)).status).toBe(404));
 });
 
 describe("a stream of NDJSON", () => {
   const lines = async (query: string): Promise<number[]> => {
     const answer = await call("GET", `${path}/entries${query}`, { headers: NDJSON });
     expect(answer.headers.get("content-type")).toBe("application/x-ndjson");
-    return (await answer.text()).split("\n").slice(0, -1).map((line) => (JSON.parse(line) as { seq: number }).seq);
+    return (await answer.text())
+      .split("\n")
+      .slice(0, -1)
+      .map((line) => (JSON.parse(line) as { seq: number }).seq);
   };
 
   test("gives the range between after and before", async () => {
@@ -174,16 +216,28 @@ describe("a stream of NDJSON", () => {
     const large = "x".repeat(limit("inline_item_bytes") * 2);
     await append(open, at, [large, "small"]);
     const answer = await call("GET", `${at}/entries`, { headers: NDJSON });
-    expect((await answer.text()).split("\n").slice(0, -1).map((line) => (JSON.parse(line) as { body: string }).body)).toEqual([large, "small"]);
+    expect(
+      (await answer.text())
+        .split("\n")
+        .slice(0, -1)
+        .map((line) => (JSON.parse(line) as { body: string }).body),
+    ).toEqual([large, "small"]);
   });
 
   test("takes no cursor, no middle and no bytes", async () => {
-    for (const query of ["cursor=x", "around=3", "max_bytes=9"]) expect((await call("GET", `${path}/entries?${query}`, { headers: NDJSON })).status).toBe(422);
+    for (const query of ["cursor=x", "around=3", "max_bytes=9"])
+      expect((await call("GET", `${path}/entries?${query}`, { headers: NDJSON })).status).toBe(422);
   });
 
   test.each([
-    ["application/x-ndjson", true], ["application/x-ndjson, application/json;q=0.5", true], ["Application/X-NDJSON;q=0.1", true],
-    ["application/json, application/x-ndjson;q=0.9", false], ["application/x-ndjson;q=0", false], ["*/*", false], ["text/html", false], ["application/x-ndjsonx", false],
+    ["application/x-ndjson", true],
+    ["application/x-ndjson, application/json;q=0.5", true],
+    ["Application/X-NDJSON;q=0.1", true],
+    ["application/json, application/x-ndjson;q=0.9", false],
+    ["application/x-ndjson;q=0", false],
+    ["*/*", false],
+    ["text/html", false],
+    ["application/x-ndjsonx", false],
   ])("Accept: %s", async (accept, streams) => {
     const answer = await call("GET", `${path}/entries`, { headers: { accept } });
     expect(answer.headers.get("content-type")).toBe(streams ? "application/x-ndjson" : "application/json");
@@ -200,7 +254,8 @@ describe("a stream of NDJSON", () => {
 
   test("reads no further than it is taken, and ends its source when the reader leaves", async () => {
     const { path: at } = await newSession(open);
-    for (let index = 0; index < 8; index += 1) await append(open, at, ["x".repeat(200_000), "x".repeat(200_000)]);
+    for (let index = 0; index < 8; index += 1)
+      await append(open, at, ["x".repeat(200_000), "x".repeat(200_000)]);
     let reads = 0;
     const { read } = open.store.entries;
     open.store.entries.read = (...args) => {
@@ -223,31 +278,46 @@ describe("a transcript", () => {
 
   test("is all lines", async () => {
     const text = await whole();
-    expect(text.split("\n").slice(0, -1).map((line) => (JSON.parse(line) as { seq: number }).seq)).toEqual(range(1, 20));
+    expect(
+      text
+        .split("\n")
+        .slice(0, -1)
+        .map((line) => (JSON.parse(line) as { seq: number }).seq),
+    ).toEqual(range(1, 20));
   });
 
-  test.each(["zstd", "gzip, deflate, br, zstd", "ZSTD;q=0.1"])("passes stored frames on for Accept-Encoding: %s", async (accept_encoding) => {
-    const { chunk } = open.store.entries;
-    const frames: Uint8Array[] = [];
-    open.store.entries.chunk = async (...args) => {
-      const found = await chunk(...args);
-      if (found !== null) frames.push(found.data);
-      return found;
-    };
-    const answer = await call("GET", `${path}/transcript`, { headers: { "accept-encoding": accept_encoding } });
-    const bytes = await answer.bytes();
-    open.store.entries.chunk = chunk;
-    expect(answer.headers.get("content-encoding")).toBe("zstd");
-    expect(answer.headers.get("vary")).toBe("Accept-Encoding");
-    expect(Buffer.concat(frames).equals(bytes)).toBe(true);
-    expect(zstdDecompressSync(bytes).toString()).toBe(await whole());
-  });
+  test.each(["zstd", "gzip, deflate, br, zstd", "ZSTD;q=0.1"])(
+    "passes stored frames on for Accept-Encoding: %s",
+    async (accept_encoding) => {
+      const { chunk } = open.store.entries;
+      const frames: Uint8Array[] = [];
+      open.store.entries.chunk = async (...args) => {
+        const found = await chunk(...args);
+        if (found !== null) frames.push(found.data);
+        return found;
+      };
+      const answer = await call("GET", `${path}/transcript`, {
+        headers: { "accept-encoding": accept_encoding },
+      });
+      const bytes = await answer.bytes();
+      open.store.entries.chunk = chunk;
+      expect(answer.headers.get("content-encoding")).toBe("zstd");
+      expect(answer.headers.get("vary")).toBe("Accept-Encoding");
+      expect(Buffer.concat(frames).equals(bytes)).toBe(true);
+      expect(zstdDecompressSync(bytes).toString()).toBe(await whole());
+    },
+  );
 
-  test.each([undefined, "gzip", "*", "zstd;q=0", "identity"])("is plain for Accept-Encoding: %p", async (accept_encoding) => {
-    const answer = await call("GET", `${path}/transcript`, { headers: { "accept-encoding": accept_encoding } });
-    expect(answer.headers.get("content-encoding")).toBeNull();
-    expect(await answer.text()).toBe(await whole());
-  });
+  test.each([undefined, "gzip", "*", "zstd;q=0", "identity"])(
+    "is plain for Accept-Encoding: %p",
+    async (accept_encoding) => {
+      const answer = await call("GET", `${path}/transcript`, {
+        headers: { "accept-encoding": accept_encoding },
+      });
+      expect(answer.headers.get("content-encoding")).toBeNull();
+      expect(await answer.text()).toBe(await whole());
+    },
+  );
 
   test("of an empty session is empty and has no coding", async () => {
     const { path: empty } = await newSession(open);
@@ -256,5 +326,6 @@ describe("a transcript", () => {
     expect(await answer.text()).toBe("");
   });
 
-  test("takes no parameters", async () => expect((await call("GET", `${path}/transcript?after=1`)).status).toBe(422));
+  test("takes no parameters", async () =>
+    expect((await call("GET", `${path}/transcript?after=1`)).status).toBe(422));
 });

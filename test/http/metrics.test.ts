@@ -9,7 +9,10 @@ describe("/metrics", () => {
   test("counts requests by route, method and class, and appended entries without their replays", async () => {
     const { path } = await newSession(open);
     await append(open, path, [1, 2, 3]);
-    const entries = [{ kind: "message", at_ms: 1, body: 1 }, { kind: "message", at_ms: 1, body: 2 }];
+    const entries = [
+      { kind: "message", at_ms: 1, body: 1 },
+      { kind: "message", at_ms: 1, body: 2 },
+    ];
     await open.json(200, "POST", `${path}/entries?after=0`, { json: { entries } });
     await open.call("GET", "/v1/constructs/01940000-0000-7000-8000-000000000000");
     await open.call("GET", "/nothing/at/all");
@@ -38,7 +41,8 @@ describe("/metrics", () => {
   });
 
   test("counters of the store do not grow by being read", async () => {
-    const count = async (): Promise<string | undefined> => /^synthetic_store_commits_total \d+$/m.exec(await metrics())?.[0];
+    const count = async (): Promise<string | undefined> =>
+      /^synthetic_store_commits_total \d+$/m.exec(await metrics())?.[0];
     const before = await count();
     expect(await count()).toBe(before ?? "missing");
   });
@@ -67,7 +71,10 @@ describe("health", () => {
   });
 
   test("readiness follows the store", async () => {
-    expect(await open.json(200, "GET", "/readyz")).toEqual({ status: "ready", checks: { store: "ok", server: "ok" } });
+    expect(await open.json(200, "GET", "/readyz")).toEqual({
+      status: "ready",
+      checks: { store: "ok", server: "ok" },
+    });
     open.store.failing = new Problem("unavailable", "broken", { cause: new Error("SQLITE_IOERR") });
     const answer = await open.call("GET", "/readyz");
     open.store.failing = null;
@@ -75,10 +82,17 @@ describe("health", () => {
     const text = await answer.text();
     expect(JSON.parse(text)).toEqual({ status: "unready", checks: { store: "failed", server: "ok" } });
     expect(text).not.toContain("SQLITE");
-    expect(open.logged.some((line) => line.includes("not_ready") && line.includes("SQLITE_IOERR"))).toBe(true);
+    expect(open.logged.some((line) => line.includes("not_ready") && line.includes("SQLITE_IOERR"))).toBe(
+      true,
+    );
   });
 
   test("the version names program, commit, API and runtime", async () => {
-    expect(await open.json(200, "GET", "/version")).toEqual({ version: "1.2.3", commit: "abcdef", api: "v1", bun: Bun.version });
+    expect(await open.json(200, "GET", "/version")).toEqual({
+      version: "1.2.3",
+      commit: "abcdef",
+      api: "v1",
+      bun: Bun.version,
+    });
   });
 });

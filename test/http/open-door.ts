@@ -1,4 +1,7 @@
-/** A door over the store in memory, called without a socket, for tests of everything that is not about sockets. */
+/**
+ * A door over the store in memory, called without a socket, for tests of everything that is not about
+ * sockets.
+ */
 import { expect } from "bun:test";
 import type { Context } from "../../src/core/context.ts";
 import { createDoor, type Door, type DoorOptions } from "../../src/http/door.ts";
@@ -28,20 +31,39 @@ export interface OpenDoor {
   clock: Clock & { at_ms: number };
   call(method: string, path: string, sending?: Sending): Promise<Response>;
   /** The JSON of an answer that has this status. */
-  json<T = Record<string, unknown>>(status: number, method: string, path: string, sending?: Sending): Promise<T>;
+  json<T = Record<string, unknown>>(
+    status: number,
+    method: string,
+    path: string,
+    sending?: Sending,
+  ): Promise<T>;
 }
 
 /** A log that keeps nothing. */
-export const silent_log: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+export const silent_log: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
 
 export const START_MS = 1_700_000_000_000;
 
 /** Headers that every call of a test has, unless it says otherwise; undefined leaves one out. */
 export function requestOf(method: string, path: string, { json, body, headers = {} }: Sending = {}): Request {
-  const all: Record<string, string | undefined> = { host: "localhost", authorization: `Bearer ${TOKEN}`, ...(json !== undefined && { "content-type": "application/json" }), ...headers };
+  const all: Record<string, string | undefined> = {
+    host: "localhost",
+    authorization: `Bearer ${TOKEN}`,
+    ...(json !== undefined && { "content-type": "application/json" }),
+    ...headers,
+  };
   const given = Object.entries(all).filter((header): header is [string, string] => header[1] !== undefined);
   const content = json === undefined ? body : JSON.stringify(json);
-  return new Request(`http://localhost${path}`, { method, headers: given, ...(content !== undefined && { body: content }) });
+  return new Request(`http://localhost${path}`, {
+    method,
+    headers: given,
+    ...(content !== undefined && { body: content }),
+  });
 }
 
 export function openDoor(options: Partial<DoorOptions> & { memory?: MemoryStoreOptions } = {}): OpenDoor {
@@ -50,8 +72,18 @@ export function openDoor(options: Partial<DoorOptions> & { memory?: MemoryStoreO
   const context: Context = { store, clock, ids: system_ids, bell: createBell() };
   const logged: string[] = [];
   const log = createLog(clock, "debug", (line) => logged.push(line));
-  const door = createDoor({ context, token: TOKEN, hosts: [], version: "1.2.3", commit: "abcdef", log, started_at_ms: START_MS, ...options });
-  const call: OpenDoor["call"] = async (method, path, sending) => door.fetch(requestOf(method, path, sending));
+  const door = createDoor({
+    context,
+    token: TOKEN,
+    hosts: [],
+    version: "1.2.3",
+    commit: "abcdef",
+    log,
+    started_at_ms: START_MS,
+    ...options,
+  });
+  const call: OpenDoor["call"] = async (method, path, sending) =>
+    door.fetch(requestOf(method, path, sending));
   return {
     door,
     store,
@@ -62,7 +94,10 @@ export function openDoor(options: Partial<DoorOptions> & { memory?: MemoryStoreO
     async json<T>(status: number, method: string, path: string, sending?: Sending) {
       const answer = await call(method, path, sending);
       const text = await answer.text();
-      expect({ status: answer.status, text: answer.status === status ? "" : text }).toEqual({ status, text: "" });
+      expect({ status: answer.status, text: answer.status === status ? "" : text }).toEqual({
+        status,
+        text: "",
+      });
       return JSON.parse(text) as T;
     },
   };
@@ -106,6 +141,13 @@ export async function newSession(open: OpenDoor): Promise<{ construct: Row; sess
 }
 
 /** Appends messages with these bodies. */
-export async function append(open: OpenDoor, path: string, bodies: readonly unknown[], kind = "message"): Promise<Record<string, unknown>> {
-  return open.json(201, "POST", `${path}/entries`, { json: { entries: bodies.map((body) => ({ kind, at_ms: 1, body })) } });
+export async function append(
+  open: OpenDoor,
+  path: string,
+  bodies: readonly unknown[],
+  kind = "message",
+): Promise<Record<string, unknown>> {
+  return open.json(201, "POST", `${path}/entries`, {
+    json: { entries: bodies.map((body) => ({ kind, at_ms: 1, body })) },
+  });
 }

@@ -2,7 +2,16 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { listen, type Listener } from "../../src/http/listen.ts";
 import { limit } from "../../src/limits.ts";
 import { openSse, type SseEvent, type SseStream } from "../support/sse.ts";
-import { append, newSession, type OpenDoor, openDoor, problemIn, type ProblemJson, silent_log, TOKEN } from "./open-door.ts";
+import {
+  append,
+  newSession,
+  type OpenDoor,
+  openDoor,
+  problemIn,
+  type ProblemJson,
+  silent_log,
+  TOKEN,
+} from "./open-door.ts";
 
 /** Reads a tail in the same process. */
 class Reader {
@@ -39,21 +48,42 @@ class Reader {
 
   get events(): SseEvent[] {
     return this.text.split("\n\n").flatMap((block) => {
-      const fields = new Map(block.split("\n").map((line): [string, string] => [line.slice(0, line.indexOf(": ")), line.slice(line.indexOf(": ") + 2)]));
+      const fields = new Map(
+        block
+          .split("\n")
+          .map((line): [string, string] => [
+            line.slice(0, line.indexOf(": ")),
+            line.slice(line.indexOf(": ") + 2),
+          ]),
+      );
       const data = fields.get("data");
-      return data === undefined ? [] : [{ id: fields.get("id") ?? null, event: fields.get("event") ?? "message", data }];
+      return data === undefined
+        ? []
+        : [{ id: fields.get("id") ?? null, event: fields.get("event") ?? "message", data }];
     });
   }
 }
 
-async function tail(open: OpenDoor, path: string, query = "", headers: Record<string, string> = {}): Promise<Reader> {
+async function tail(
+  open: OpenDoor,
+  path: string,
+  query = "",
+  headers: Record<string, string> = {},
+): Promise<Reader> {
   const answer = await open.call("GET", `${path}/tail${query}`, { headers });
-  expect({ status: answer.status, problem: answer.status === 200 ? "" : await answer.text() }).toEqual({ status: 200, problem: "" });
+  expect({ status: answer.status, problem: answer.status === 200 ? "" : await answer.text() }).toEqual({
+    status: 200,
+    problem: "",
+  });
   return new Reader(answer);
 }
 
-const seqsOf = (events: readonly SseEvent[]): number[] => events.filter(({ event }) => event === "entry").map(({ data }) => (JSON.parse(data) as { seq: number }).seq);
-const range = (from: number, through: number): number[] => Array.from({ length: through - from + 1 }, (_, index) => from + index);
+const seqsOf = (events: readonly SseEvent[]): number[] =>
+  events
+    .filter(({ event }) => event === "entry")
+    .map(({ data }) => (JSON.parse(data) as { seq: number }).seq);
+const range = (from: number, through: number): number[] =>
+  Array.from({ length: through - from + 1 }, (_, index) => from + index);
 
 describe("a tail", () => {
   const open = openDoor();
@@ -76,7 +106,9 @@ describe("a tail", () => {
     const reader = await tail(open, path);
     await reader.until('"two"}\n\n');
     const line = await (await open.call("GET", `${path}/entries/1`)).text();
-    expect(reader.text).toStartWith(`retry: 1000\n\nid: ${open.store.generation}.1\nevent: entry\ndata: ${line}\n\nid: ${open.store.generation}.2\n`);
+    expect(reader.text).toStartWith(
+      `retry: 1000\n\nid: ${open.store.generation}.1\nevent: entry\ndata: ${line}\n\nid: ${open.store.generation}.2\n`,
+    );
     await reader.cancel();
   });
 
@@ -110,7 +142,13 @@ describe("a tail", () => {
 
   test("refuses a position that is none or behind the end", async () => {
     const { path } = await newSession(open);
-    for (const [query, id, pointer] of [["?after=x", undefined, "after"], ["", "x", "Last-Event-ID"], ["", "", "Last-Event-ID"], ["", `${open.store.generation}.x`, "Last-Event-ID"], ["?after=1", undefined, "after"]] as const) {
+    for (const [query, id, pointer] of [
+      ["?after=x", undefined, "after"],
+      ["", "x", "Last-Event-ID"],
+      ["", "", "Last-Event-ID"],
+      ["", `${open.store.generation}.x`, "Last-Event-ID"],
+      ["?after=1", undefined, "after"],
+    ] as const) {
       const answer = await open.call("GET", `${path}/tail${query}`, { headers: { "last-event-id": id } });
       expect(answer.status).toBe(422);
       expect((await problemIn(answer)).errors?.[0]?.pointer).toBe(pointer);
@@ -121,11 +159,17 @@ describe("a tail", () => {
   test("tells a reader of another generation where the session stands now, and goes on from there", async () => {
     const { path } = await newSession(open);
     const { head } = await append(open, path, [1, 2, 3]);
-    const reader = await tail(open, path, "", { "last-event-id": "01940000-0000-7000-8000-000000000000.900" });
+    const reader = await tail(open, path, "", {
+      "last-event-id": "01940000-0000-7000-8000-000000000000.900",
+    });
     await reader.until("event: reset");
     await append(open, path, [4]);
     await reader.until('"seq":4,');
-    expect(reader.events[0]).toEqual({ id: `${open.store.generation}.3`, event: "reset", data: JSON.stringify({ generation: open.store.generation, last_seq: 3, head }) });
+    expect(reader.events[0]).toEqual({
+      id: `${open.store.generation}.3`,
+      event: "reset",
+      data: JSON.stringify({ generation: open.store.generation, last_seq: 3, head }),
+    });
     expect(seqsOf(reader.events)).toEqual([4]);
     await reader.cancel();
   });
@@ -135,7 +179,11 @@ describe("a tail", () => {
     await append(open, path, ["small", "x".repeat(limit("inline_item_bytes")), "last"]);
     const reader = await tail(open, path);
     await reader.until('"last"}\n\n');
-    expect(reader.events.map(({ data }) => (JSON.parse(data) as { body: unknown; body_bytes?: number }).body_bytes)).toEqual([undefined, limit("inline_item_bytes") + 2, undefined]);
+    expect(
+      reader.events.map(
+        ({ data }) => (JSON.parse(data) as { body: unknown; body_bytes?: number }).body_bytes,
+      ),
+    ).toEqual([undefined, limit("inline_item_bytes") + 2, undefined]);
     expect(seqsOf(reader.events)).toEqual([1, 2, 3]);
     await reader.cancel();
   });
@@ -148,7 +196,11 @@ describe("a tail", () => {
     await open.call("DELETE", path, { headers: { "if-match": "*" } });
     await end;
     expect(reader.events).toHaveLength(1);
-    expect(JSON.parse(reader.events[0]?.data ?? "")).toMatchObject({ code: "gone", status: 410, retryable: false });
+    expect(JSON.parse(reader.events[0]?.data ?? "")).toMatchObject({
+      code: "gone",
+      status: 410,
+      retryable: false,
+    });
     expect((await open.call("GET", `${path}/tail`)).status).toBe(410);
     expect(open.door.active_count).toBe(0);
   });
@@ -163,7 +215,9 @@ describe("a tail", () => {
     open.store.entries.head = head;
     expect(JSON.parse(reader.events[0]?.data ?? "")).toMatchObject({ code: "internal" });
     expect(reader.text).not.toContain("SELECT");
-    expect(open.logged.some((line) => line.includes("stream_failed") && line.includes("SELECT broken"))).toBe(true);
+    expect(open.logged.some((line) => line.includes("stream_failed") && line.includes("SELECT broken"))).toBe(
+      true,
+    );
   });
 
   test("HEAD opens none", async () => {
@@ -218,9 +272,18 @@ describe("with short waits", () => {
 describe("on sockets", () => {
   let open: OpenDoor;
   let listener: Listener;
-  const follow = async (path: string, headers: Record<string, string> = {}, cut_after_bytes?: number): Promise<{ events: SseEvent[]; stream: SseStream }> => {
+  const follow = async (
+    path: string,
+    headers: Record<string, string> = {},
+    cut_after_bytes?: number,
+  ): Promise<{ events: SseEvent[]; stream: SseStream }> => {
     const events: SseEvent[] = [];
-    const stream = await openSse(listener.port, { path, headers: { authorization: `Bearer ${TOKEN}`, ...headers }, onEvent: (event) => events.push(event), ...(cut_after_bytes !== undefined && { cut_after_bytes }) });
+    const stream = await openSse(listener.port, {
+      path,
+      headers: { authorization: `Bearer ${TOKEN}`, ...headers },
+      onEvent: (event) => events.push(event),
+      ...(cut_after_bytes !== undefined && { cut_after_bytes }),
+    });
     return { events, stream };
   };
   const until = async (condition: () => boolean): Promise<void> => {
@@ -240,12 +303,17 @@ describe("on sockets", () => {
     const { path } = await newSession(open);
     const total = 200;
     const appending = (async () => {
-      for (let index = 0; index < total / 4; index += 1) await append(open, path, ["a", { b: index }, "c".repeat(index * 20), null]);
+      for (let index = 0; index < total / 4; index += 1)
+        await append(open, path, ["a", { b: index }, "c".repeat(index * 20), null]);
     })();
     const seen: SseEvent[] = [];
     for (let round = 0; seen.length < total; round += 1) {
       const id = seen.at(-1)?.id;
-      const { events, stream } = await follow(`${path}/tail`, id == null ? {} : { "last-event-id": id }, 500 + ((round * 7_919) % 9_000));
+      const { events, stream } = await follow(
+        `${path}/tail`,
+        id == null ? {} : { "last-event-id": id },
+        500 + ((round * 7_919) % 9_000),
+      );
       await Promise.race([stream.ended, until(() => seen.length + events.length >= total)]);
       stream.wire.cut();
       seen.push(...events);
@@ -287,7 +355,12 @@ describe("on sockets", () => {
       for (const piece of lines.pieces) taken_bytes += piece.byteLength;
       return lines;
     };
-    for (let index = 0; index < 60; index += 1) await append(open, path, Array.from({ length: 8 }, () => "x".repeat(100_000)));
+    for (let index = 0; index < 60; index += 1)
+      await append(
+        open,
+        path,
+        Array.from({ length: 8 }, () => "x".repeat(100_000)),
+      );
     await until(() => open.door.active_count === 0);
     open.store.entries.read = read;
     // Of 48 MB only what the sockets' own buffers took.
@@ -326,6 +399,9 @@ describe("on sockets", () => {
     expect(refused.status).toBe(503);
     expect(refused.headers.get("connection")).toBe("close");
     expect((await open.call("GET", "/healthz")).status).toBe(200);
-    expect(await open.json(503, "GET", "/readyz")).toEqual({ status: "unready", checks: { store: "ok", server: "stopping" } });
+    expect(await open.json(503, "GET", "/readyz")).toEqual({
+      status: "unready",
+      checks: { store: "ok", server: "stopping" },
+    });
   });
 });

@@ -4,11 +4,11 @@
  */
 import { type Migration, MIGRATIONS } from "../../src/store/sqlite/migrations.ts";
 
-/** About 1.5 MiB, so that a checkpoint falls into what follows. */
-const FILL = `
+/** Half a KiB a row, and as much for the index. */
+const fill = (rows: number): string => `
 CREATE TABLE ballast (pk INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
 INSERT INTO ballast (text)
-  WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+  WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${rows})
   SELECT printf('%d %.*c', i, 500, 'x') FROM n;
 CREATE INDEX ballast_by_text ON ballast (text);
 `;
@@ -33,8 +33,11 @@ DROP TABLE workspace;
 ALTER TABLE new_workspace RENAME TO workspace;
 `;
 
-export const LONG_MIGRATIONS: readonly Migration[] = [
-  ...MIGRATIONS,
-  { version: MIGRATIONS.length + 1, name: "ballast", sql: FILL },
-  { version: MIGRATIONS.length + 2, name: "colour", sql: REBUILD },
-];
+/** With 3,000 rows a checkpoint falls into the last migration. */
+export function longMigrations(ballast_rows: number): readonly Migration[] {
+  return [
+    ...MIGRATIONS,
+    { version: MIGRATIONS.length + 1, name: "ballast", sql: fill(ballast_rows) },
+    { version: MIGRATIONS.length + 2, name: "colour", sql: REBUILD },
+  ];
+}

@@ -1,6 +1,6 @@
 /**
- * The store's contract in memory: Maps, wire lines and nothing else. It is what the doors are tested over, and the
- * model that the real store is compared with. Simple before fast; it keeps no promise about disks.
+ * The store's contract in memory: Maps, wire lines and nothing else. It is what the doors are tested over,
+ * and the model that the real store is compared with. Simple before fast; it keeps no promise about disks.
  */
 import { assert, invalid, Problem } from "../../src/errors.ts";
 import { headHex, nextHead, ZERO_HEAD } from "../../src/lib/head.ts";
@@ -11,7 +11,19 @@ import type { Event, NewEvent } from "../../src/schema/event.ts";
 import type { Session } from "../../src/schema/session.ts";
 import type { Workspace } from "../../src/schema/workspace.ts";
 import type {
-  AppendOptions, AppendOutcome, ConstructFilter, Inserted, Lines, LinesQuery, ListPage, ListPosition, NewEntry, SessionFilter, SessionHead, Store, StoreStats,
+  AppendOptions,
+  AppendOutcome,
+  ConstructFilter,
+  Inserted,
+  Lines,
+  LinesQuery,
+  ListPage,
+  ListPosition,
+  NewEntry,
+  SessionFilter,
+  SessionHead,
+  Store,
+  StoreStats,
 } from "../../src/store/contract.ts";
 
 interface StoredEntry {
@@ -53,17 +65,25 @@ function pageOut<Row extends { id: string }>(
 ): ListPage<Row> {
   const place = new Map(rows.map((row, index) => [row.id, index]));
   const sign = order === "asc" ? 1 : -1;
-  const compare = (a: { value: string | number; id: string }, b: { value: string | number; id: string }): number =>
-    sign * (a.value === b.value ? (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0) : a.value < b.value ? -1 : 1);
+  const compare = (
+    a: { value: string | number; id: string },
+    b: { value: string | number; id: string },
+  ): number =>
+    sign *
+    (a.value === b.value ? (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0) : a.value < b.value ? -1 : 1);
   const { position } = query;
   const keyed = rows.map((row) => ({ row, value: value(row), id: row.id })).sort(compare);
   const rest = position === undefined ? keyed : keyed.filter((item) => compare(item, position) > 0);
   const items = rest.slice(0, query.limit);
   const last = items.at(-1);
-  return { items: items.map(({ row }) => structuredClone(row)), next: rest.length > items.length && last !== undefined ? { value: last.value, id: last.id } : null };
+  return {
+    items: items.map(({ row }) => structuredClone(row)),
+    next: rest.length > items.length && last !== undefined ? { value: last.value, id: last.id } : null,
+  };
 }
 
-const anyOf = <T>(wanted: readonly T[] | undefined, value: T): boolean => wanted === undefined || wanted.includes(value);
+const anyOf = <T>(wanted: readonly T[] | undefined, value: T): boolean =>
+  wanted === undefined || wanted.includes(value);
 const contains = (text: string, part: string): boolean => text.toLowerCase().includes(part.toLowerCase());
 
 function constructMatches(row: Construct, filter: ConstructFilter): boolean {
@@ -82,7 +102,9 @@ function constructMatches(row: Construct, filter: ConstructFilter): boolean {
     (created_before === undefined || row.created_at_ms < created_before) &&
     (updated_after === undefined || row.updated_at_ms > updated_after) &&
     (updated_before === undefined || row.updated_at_ms < updated_before) &&
-    Object.entries(filter.metadata ?? {}).every(([key, values]) => Object.hasOwn(row.metadata, key) && values.includes(row.metadata[key] ?? ""))
+    Object.entries(filter.metadata ?? {}).every(
+      ([key, values]) => Object.hasOwn(row.metadata, key) && values.includes(row.metadata[key] ?? ""),
+    )
   );
 }
 
@@ -94,7 +116,17 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
   const generation = options.generation ?? Bun.randomUUIDv7();
 
   workspaces.set(DEFAULT_WORKSPACE_ID, {
-    row: { id: DEFAULT_WORKSPACE_ID, name: "default", description: "", repository: null, path: null, metadata: {}, revision: 1, created_at_ms: 0, updated_at_ms: 0 },
+    row: {
+      id: DEFAULT_WORKSPACE_ID,
+      name: "default",
+      description: "",
+      repository: null,
+      path: null,
+      metadata: {},
+      revision: 1,
+      created_at_ms: 0,
+      updated_at_ms: 0,
+    },
     digest: "",
   });
 
@@ -102,26 +134,46 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
     for (const event of events) recorded.push({ ...event, seq: recorded.length + 1 });
   };
 
-  /** Every operation passes here: atomic because it is synchronous, a promise because the contract says so. */
+  /**
+   * Every operation passes here: atomic because it is synchronous, a promise because the contract says so.
+   */
   const atomic = async <T>(work: () => T): Promise<T> => {
     if (memory.failing !== null) throw memory.failing;
     return work();
   };
 
-  const found = <Row>(stored: { row: Row; digest: string }): Inserted<Row> => ({ created: false, row: structuredClone(stored.row), create_digest: stored.digest });
-  const inserted = <Row>(row: Row, create_digest: string): Inserted<Row> => ({ created: true, row: structuredClone(row), create_digest });
+  const found = <Row>(stored: { row: Row; digest: string }): Inserted<Row> => ({
+    created: false,
+    row: structuredClone(stored.row),
+    create_digest: stored.digest,
+  });
+  const inserted = <Row>(row: Row, create_digest: string): Inserted<Row> => ({
+    created: true,
+    row: structuredClone(row),
+    create_digest,
+  });
 
   const requireFreeName = (row: Workspace): void => {
     for (const other of workspaces.values()) {
       if (other.row.id !== row.id && other.row.name.toLowerCase() === row.name.toLowerCase()) {
-        throw new Problem("conflict", "Another workspace has this name.", { errors: [{ pointer: "/name", detail: "is taken" }] });
+        throw new Problem("conflict", "Another workspace has this name.", {
+          errors: [{ pointer: "/name", detail: "is taken" }],
+        });
       }
     }
   };
 
-  const headOf = ({ entries, dropped_through_seq }: Transcript): SessionHead => ({ last_seq: entries.length, head: headHex(entries.at(-1)?.head ?? ZERO_HEAD), dropped_through_seq });
-  const withHead = (stored: { row: Session; transcript: Transcript }): Session => ({ ...structuredClone(stored.row), ...headOf(stored.transcript) });
-  const isTrashed = (construct_id: string): boolean => (constructs.get(construct_id)?.row.deleted_at_ms ?? null) !== null;
+  const headOf = ({ entries, dropped_through_seq }: Transcript): SessionHead => ({
+    last_seq: entries.length,
+    head: headHex(entries.at(-1)?.head ?? ZERO_HEAD),
+    dropped_through_seq,
+  });
+  const withHead = (stored: { row: Session; transcript: Transcript }): Session => ({
+    ...structuredClone(stored.row),
+    ...headOf(stored.transcript),
+  });
+  const isTrashed = (construct_id: string): boolean =>
+    (constructs.get(construct_id)?.row.deleted_at_ms ?? null) !== null;
   const workspaceOf = (construct_id: string): string => constructs.get(construct_id)?.row.workspace_id ?? "";
 
   const sessionMatches = (row: Session, filter: SessionFilter): boolean =>
@@ -129,10 +181,12 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
     !isTrashed(row.construct_id) &&
     anyOf(filter.construct_id, row.construct_id) &&
     anyOf(filter.workspace_id, workspaceOf(row.construct_id)) &&
-    (filter.parent_id === undefined || (row.parent_id !== null && filter.parent_id.includes(row.parent_id))) &&
+    (filter.parent_id === undefined ||
+      (row.parent_id !== null && filter.parent_id.includes(row.parent_id))) &&
     anyOf(filter.status, row.status) &&
     (filter.agent === undefined || (row.agent !== null && filter.agent.includes(row.agent))) &&
-    (filter.external_id === undefined || (row.external_id !== null && filter.external_id.includes(row.external_id)));
+    (filter.external_id === undefined ||
+      (row.external_id !== null && filter.external_id.includes(row.external_id)));
 
   const transcriptOf = (session_id: string): Transcript => {
     const stored = sessions.get(session_id);
@@ -140,15 +194,22 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
     return stored.transcript;
   };
 
-  const append = (session_id: string, entries: readonly NewEntry[], { received_at_ms, after, known }: AppendOptions): AppendOutcome => {
+  const append = (
+    session_id: string,
+    entries: readonly NewEntry[],
+    { received_at_ms, after, known }: AppendOptions,
+  ): AppendOutcome => {
     const transcript = transcriptOf(session_id);
     const { row } = sessions.get(session_id) ?? {};
-    if (row === undefined || row.deleted_at_ms !== null || isTrashed(row.construct_id)) throw new Problem("gone", "The session or its construct was deleted.");
+    if (row === undefined || row.deleted_at_ms !== null || isTrashed(row.construct_id))
+      throw new Problem("gone", "The session or its construct was deleted.");
     const candidates = new Map<number, number[]>();
     for (const [index, { key }] of entries.entries()) {
       if (key === undefined) continue;
       const looked_at = known?.get(index)?.looked_at ?? [];
-      const seqs = transcript.entries.flatMap(({ entry }, place) => (entry.key === key && !looked_at.includes(place + 1) ? [place + 1] : []));
+      const seqs = transcript.entries.flatMap(({ entry }, place) =>
+        entry.key === key && !looked_at.includes(place + 1) ? [place + 1] : [],
+      );
       if (seqs.length > 0) candidates.set(index, seqs);
     }
     const head = headOf(transcript);
@@ -160,13 +221,26 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
       const seq = transcript.entries.length + 1;
       const headed = headedText({ ...entry, seq });
       const line = Buffer.from(`${wireLine(received_at_ms, headed)}\n`);
-      transcript.entries.push({ entry, line, head: nextHead(transcript.entries.at(-1)?.head ?? ZERO_HEAD, headed) });
+      transcript.entries.push({
+        entry,
+        line,
+        head: nextHead(transcript.entries.at(-1)?.head ?? ZERO_HEAD, headed),
+      });
       return { seq, replayed: false };
     });
     const last_seq = transcript.entries.length;
     assert(last_seq > head.last_seq, "the caller answers a request whose entries are all known");
-    const result = { first_seq: head.last_seq + 1, last_seq, head: headOf(transcript).head, received_at_ms, replayed: false };
-    return { outcome: "appended", result: entries.some(({ key }) => key !== undefined) ? { ...result, items } : result };
+    const result = {
+      first_seq: head.last_seq + 1,
+      last_seq,
+      head: headOf(transcript).head,
+      received_at_ms,
+      replayed: false,
+    };
+    return {
+      outcome: "appended",
+      result: entries.some(({ key }) => key !== undefined) ? { ...result, items } : result,
+    };
   };
 
   const read = (session_id: string, query: LinesQuery): Lines => {
@@ -182,7 +256,11 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
     for (; at >= low && at <= high; at += forward ? 1 : -1) {
       const stored = transcript.entries[at - 1];
       const full = taken.length >= query.limit || (taken.length > 0 && bytes >= query.max_bytes);
-      if (stored === undefined || full || (query.kinds !== undefined && scanned >= (options.filtered_scan_count ?? 6_400))) {
+      if (
+        stored === undefined ||
+        full ||
+        (query.kinds !== undefined && scanned >= (options.filtered_scan_count ?? 6_400))
+      ) {
         next = at;
         break;
       }
@@ -198,7 +276,9 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
       if (run?.at(-1) === seq - 1) run.push(seq);
       else runs.push([seq]);
     }
-    const pieces = runs.map((run) => Buffer.concat(run.map((seq) => transcript.entries[seq - 1]?.line ?? Buffer.alloc(0))));
+    const pieces = runs.map((run) =>
+      Buffer.concat(run.map((seq) => transcript.entries[seq - 1]?.line ?? Buffer.alloc(0))),
+    );
     return { pieces, count: seqs.length, first_seq: seqs[0] ?? null, last_seq: seqs.at(-1) ?? null, next };
   };
 
@@ -220,8 +300,17 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
           return inserted(row, digest);
         }),
       find: (id) => atomic(() => structuredClone(workspaces.get(id)?.row ?? null)),
-      list: (query) => atomic(() => pageOut([...workspaces.values()].map(({ row }) => row).filter((row) => contains(row.name, query.q ?? "")), (row) => row.name, query, "asc")),
-      count: ({ q }) => atomic(() => [...workspaces.values()].filter(({ row }) => contains(row.name, q ?? "")).length),
+      list: (query) =>
+        atomic(() =>
+          pageOut(
+            [...workspaces.values()].map(({ row }) => row).filter((row) => contains(row.name, query.q ?? "")),
+            (row) => row.name,
+            query,
+            "asc",
+          ),
+        ),
+      count: ({ q }) =>
+        atomic(() => [...workspaces.values()].filter(({ row }) => contains(row.name, q ?? "")).length),
       update: (id, rule) =>
         atomic(() => {
           const stored = workspaces.get(id);
@@ -238,7 +327,8 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
           const stored = workspaces.get(id);
           if (stored === undefined) return null;
           const events = rule(structuredClone(stored.row));
-          if ([...constructs.values()].some(({ row }) => row.workspace_id === id)) throw new Problem("conflict", "The workspace still holds constructs, possibly in the trash.");
+          if ([...constructs.values()].some(({ row }) => row.workspace_id === id))
+            throw new Problem("conflict", "The workspace still holds constructs, possibly in the trash.");
           workspaces.delete(id);
           record(events);
           return stored.row;
@@ -249,18 +339,44 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
         atomic(() => {
           const existing = constructs.get(row.id);
           if (existing !== undefined) return found(existing);
-          if (!workspaces.has(row.workspace_id)) throw invalid("/workspace_id", "There is no such workspace.");
-          constructs.set(row.id, { row, digest, periods: [{ status: row.status, from_at_ms: row.status_since_at_ms, until_at_ms: null, actor, reason: null }] });
+          if (!workspaces.has(row.workspace_id))
+            throw invalid("/workspace_id", "There is no such workspace.");
+          constructs.set(row.id, {
+            row,
+            digest,
+            periods: [
+              {
+                status: row.status,
+                from_at_ms: row.status_since_at_ms,
+                until_at_ms: null,
+                actor,
+                reason: null,
+              },
+            ],
+          });
           record(events);
           return inserted(row, digest);
         }),
       find: (id) => atomic(() => structuredClone(constructs.get(id)?.row ?? null)),
       list: (query) =>
         atomic(() => {
-          const column = ({ updated: "updated_at_ms", created: "created_at_ms", status_since: "status_since_at_ms", title: "title" } as const)[query.sort];
-          return pageOut([...constructs.values()].map(({ row }) => row).filter((row) => constructMatches(row, query)), (row) => row[column], query, query.order);
+          const column = (
+            {
+              updated: "updated_at_ms",
+              created: "created_at_ms",
+              status_since: "status_since_at_ms",
+              title: "title",
+            } as const
+          )[query.sort];
+          return pageOut(
+            [...constructs.values()].map(({ row }) => row).filter((row) => constructMatches(row, query)),
+            (row) => row[column],
+            query,
+            query.order,
+          );
         }),
-      count: (filter) => atomic(() => [...constructs.values()].filter(({ row }) => constructMatches(row, filter)).length),
+      count: (filter) =>
+        atomic(() => [...constructs.values()].filter(({ row }) => constructMatches(row, filter)).length),
       update: (id, rule, { actor, status_reason }) =>
         atomic(() => {
           const stored = constructs.get(id);
@@ -270,7 +386,13 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
           if (row.status !== stored.row.status) {
             const present = stored.periods.at(-1);
             if (present !== undefined) present.until_at_ms = row.status_since_at_ms;
-            stored.periods.push({ status: row.status, from_at_ms: row.status_since_at_ms, until_at_ms: null, actor, reason: status_reason ?? null });
+            stored.periods.push({
+              status: row.status,
+              from_at_ms: row.status_since_at_ms,
+              until_at_ms: null,
+              actor,
+              reason: status_reason ?? null,
+            });
           }
           stored.row = row;
           record(events);
@@ -285,9 +407,11 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
           if (existing !== undefined) return found({ row: withHead(existing), digest: existing.digest });
           const construct = constructs.get(row.construct_id);
           if (construct === undefined) throw invalid("/construct_id", "There is no such construct.");
-          if (construct.row.deleted_at_ms !== null) throw new Problem("gone", "The construct is in the trash.");
+          if (construct.row.deleted_at_ms !== null)
+            throw new Problem("gone", "The construct is in the trash.");
           const parent = row.parent_id === null ? undefined : sessions.get(row.parent_id);
-          if (row.parent_id !== null && parent?.row.construct_id !== row.construct_id) throw invalid("/parent_id", "There is no such session in this construct.");
+          if (row.parent_id !== null && parent?.row.construct_id !== row.construct_id)
+            throw invalid("/parent_id", "There is no such session in this construct.");
           sessions.set(row.id, { row, digest, transcript: { entries: [], dropped_through_seq: 0 } });
           record(events(construct.row.workspace_id));
           return inserted(row, digest);
@@ -297,16 +421,32 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
           const stored = sessions.get(id);
           if (stored === undefined) return null;
           const { construct_id } = stored.row;
-          return { row: withHead(stored), workspace_id: workspaceOf(construct_id), construct_deleted: isTrashed(construct_id) };
+          return {
+            row: withHead(stored),
+            workspace_id: workspaceOf(construct_id),
+            construct_deleted: isTrashed(construct_id),
+          };
         }),
-      list: (query) => atomic(() => pageOut([...sessions.values()].map(withHead).filter((row) => sessionMatches(row, query)), (row) => row[`${query.sort}_at_ms`], query, query.order)),
-      count: (filter) => atomic(() => [...sessions.values()].filter(({ row }) => sessionMatches(row, filter)).length),
+      list: (query) =>
+        atomic(() =>
+          pageOut(
+            [...sessions.values()].map(withHead).filter((row) => sessionMatches(row, query)),
+            (row) => row[`${query.sort}_at_ms`],
+            query,
+            query.order,
+          ),
+        ),
+      count: (filter) =>
+        atomic(() => [...sessions.values()].filter(({ row }) => sessionMatches(row, filter)).length),
       update: (id, rule) =>
         atomic(() => {
           const stored = sessions.get(id);
           if (stored === undefined) return null;
           const { construct_id } = stored.row;
-          const { row, events } = rule(withHead(stored), { workspace_id: workspaceOf(construct_id), construct_deleted: isTrashed(construct_id) });
+          const { row, events } = rule(withHead(stored), {
+            workspace_id: workspaceOf(construct_id),
+            construct_deleted: isTrashed(construct_id),
+          });
           if (row !== null) {
             stored.row = row;
             record(events);
@@ -315,16 +455,24 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
         }),
     },
     entries: {
-      append: (session_id, entries, append_options) => atomic(() => append(session_id, entries, append_options)),
+      append: (session_id, entries, append_options) =>
+        atomic(() => append(session_id, entries, append_options)),
       head: async (session_id) => {
         const stored = sessions.get(session_id);
         return stored === undefined ? null : headOf(stored.transcript);
       },
-      headAt: (session_id, seq) => atomic(() => headHex(transcriptOf(session_id).entries[seq - 1]?.head ?? ZERO_HEAD)),
+      headAt: (session_id, seq) =>
+        atomic(() => headHex(transcriptOf(session_id).entries[seq - 1]?.head ?? ZERO_HEAD)),
       read: (session_id, query) => atomic(() => read(session_id, query)),
       chunk: (session_id, from_seq, through_seq, encoding) =>
         atomic(() => {
-          const { pieces, last_seq } = read(session_id, { from_seq, through_seq, direction: "forward", limit: 1_000, max_bytes: CHUNK_BYTES });
+          const { pieces, last_seq } = read(session_id, {
+            from_seq,
+            through_seq,
+            direction: "forward",
+            limit: 1_000,
+            max_bytes: CHUNK_BYTES,
+          });
           if (last_seq === null) return null;
           const data = Buffer.concat(pieces);
           return { data: encoding === "zstd" ? Bun.zstdCompressSync(data) : data, last_seq };
@@ -332,10 +480,22 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
       sealAll: async () => undefined,
     },
     events: {
-      list: ({ after, limit, construct_id }) => atomic(() => recorded.filter((event) => event.seq > after && (construct_id === undefined || event.construct_id === construct_id)).slice(0, limit)),
+      list: ({ after, limit, construct_id }) =>
+        atomic(() =>
+          recorded
+            .filter(
+              (event) =>
+                event.seq > after && (construct_id === undefined || event.construct_id === construct_id),
+            )
+            .slice(0, limit),
+        ),
     },
     stats: (): StoreStats => ({
-      hot_rows_bytes: 0, wal_bytes: 0, database_bytes: 0, freelist_bytes: 0, sealed_frame_count: 0,
+      hot_rows_bytes: 0,
+      wal_bytes: 0,
+      database_bytes: 0,
+      freelist_bytes: 0,
+      sealed_frame_count: 0,
       frame_cache: { hits: 0, misses: 0, bytes: 0, count: 0 },
       writer: { queue_count: 0, group_count: 0, commit_count: recorded.length, failed_count: 0 },
     }),

@@ -1,8 +1,9 @@
 /**
- * A process of its own that opens a data directory and does one thing there. Arguments: the thing, the directory.
+ * A process of its own that opens a data directory and does one thing there. Arguments: the thing, the directory,
+ * and the rows of ballast.
  * It says one line of JSON when it is done, or the code and detail of the Problem that stopped it.
  *
- *   open         opens with LONG_MIGRATIONS, migrating; closes
+ *   open         opens with the long migrations, migrating; closes
  *   bare         the same, but each migration runs without a transaction: the control of the kill campaign
  *   serve        opens, writes a row, says so, and stays until it is killed
  *   hold         takes the directory's lock alone, says so, and stays
@@ -17,23 +18,24 @@ import { acquireDirectoryLock, isLocked } from "../../src/store/sqlite/directory
 import { databasePath } from "../../src/store/sqlite/files.ts";
 import { MIGRATION_SQL, migrationDigest, planMigrations } from "../../src/store/sqlite/migrate.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
-import { LONG_MIGRATIONS } from "./long-migrations.ts";
+import { longMigrations } from "./long-migrations.ts";
 
-const [thing = "", data_dir = ""] = process.argv.slice(2);
+const [thing = "", data_dir = "", ballast_rows = "10"] = process.argv.slice(2);
+const migrations = longMigrations(Number(ballast_rows));
 
 function say(answer: Record<string, unknown>): void {
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
 
 function open() {
-  const options = { data_dir, migrate: true, migrations: LONG_MIGRATIONS };
+  const options = { data_dir, migrate: true, migrations };
   return openDatabase({ ...options, clock: system_clock, ids: system_ids });
 }
 
 /** What a careless runner does: the statements one by one, the record at the end. */
 function migrateBare(): void {
   const db = openWriter(databasePath(data_dir));
-  for (const migration of planMigrations(db, LONG_MIGRATIONS)) {
+  for (const migration of planMigrations(db, migrations)) {
     const { version, name } = migration;
     if (version === 1) db.run(MIGRATION_SQL.create);
     db.run("PRAGMA foreign_keys = OFF");

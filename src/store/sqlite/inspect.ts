@@ -1,6 +1,6 @@
 /**
  * Is this a store of ours, and does this release understand it? Asked before anything is opened for writing, beside
- * a running server or without one, and answered without changing a byte on disk.
+ * a running server or without one, and answered without changing a byte of the database or its log.
  */
 import type { Database } from "bun:sqlite";
 import { lstatSync } from "node:fs";
@@ -41,7 +41,7 @@ function requireFile(data_dir: string): void {
 }
 
 /**
- * Gives `look` a connection to the store that changes nothing on disk. Errors: `refused_store` when there is none, it
+ * Gives `look` a connection to the store that changes neither it nor its log. Errors: `refused_store` when there is none, it
  * is not ours, or it is damaged; `locked` when it cannot be read because another program holds it; what `look` throws.
  */
 export function withProbe<T>(data_dir: string, look: (db: Database) => T): T {

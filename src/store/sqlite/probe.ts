@@ -9,20 +9,21 @@ import { pathToFileURL } from "node:url";
 import { limit } from "../../limits.ts";
 
 /**
- * How to open it so that no file is made (https://sqlite.org/wal.html#readonly, https://sqlite.org/uri.html):
- * with a log and its index, `readonly_shm` reads both and, alone, rebuilds the index in memory; without a log,
- * `immutable` reads the file as it is, which is sound because a process that serves it would have its index there.
- * A log that lost its index (a power failure, a copy) cannot be read without making one: an empty `-shm` appears.
+ * How to open it (https://sqlite.org/wal.html#readonly, https://sqlite.org/uri.html). With a log, as a reader: a
+ * descriptor that cannot write can neither move the log nor delete it; only its index, `-shm`, which every first
+ * opener makes anew, is made anew. Without one, `immutable` reads the file alone and makes nothing: whoever serves
+ * it would have both beside it. (`readonly_shm` would spare the index, but ends in SQLITE_PROTOCOL after ten
+ * seconds where a crash came between the log's header and its first commit.)
  */
 function mode(path: string): string {
   const log = statSync(`${path}-wal`, { throwIfNoEntry: false });
-  if (log !== undefined && existsSync(`${path}-shm`)) return "mode=ro&readonly_shm=1";
-  return log !== undefined && log.size > 0 ? "mode=ro" : "mode=ro&immutable=1";
+  const is_read = log !== undefined && (log.size > 0 || existsSync(`${path}-shm`));
+  return is_read ? "mode=ro" : "mode=ro&immutable=1";
 }
 
 /**
- * A connection that sees all that was committed and changes nothing on disk, also beside a running server. The file
- * is not opened before the first query. Errors: SQLiteError as it comes.
+ * A connection that sees all that was committed and leaves the database and its log byte for byte as they are, also
+ * beside a running server. The file is not read before the first query. Errors: SQLiteError as it comes.
  */
 export function openProbe(path: string): Database {
   const uri = `${pathToFileURL(path).href}?${mode(path)}`;
