@@ -46,9 +46,10 @@ export function factsOf(report: MigrationReport): Fact[] {
       ];
     }
     case "status": {
-      const { version, latest_version, applied, pending } = report;
+      const { version, latest_version, applied, pending, fault } = report;
       return [
         { name: "version", value: `${version} of ${latest_version}` },
+        ...(fault === null ? [] : [{ name: "fault", value: fault }]),
         { name: "pending", value: pending.map(named).join("\n") || "none" },
         {
           name: "applied",

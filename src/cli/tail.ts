@@ -80,9 +80,10 @@ async function follow(
           throw problemFrom(event.data, { code: "unreachable", detail: "The server ended the tail." });
       }
     } catch (error) {
-      if (signal.aborted || !(error instanceof Problem) || !ERRORS[error.code].retryable || failed >= TRIES)
-        throw error;
+      if (signal.aborted || !(error instanceof Problem) || !ERRORS[error.code].retryable) throw error;
+      if (failed >= TRIES) throw error;
     }
+    if (failed >= TRIES) throw new Problem("unreachable", "The server ends the tail again and again.");
     await pause(Math.min(FIRST_PAUSE_MS * 2 ** failed, LONGEST_PAUSE_MS), signal);
     failed += 1;
   }

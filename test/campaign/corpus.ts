@@ -164,7 +164,8 @@ export async function run({ seed, size, log }: CampaignOptions): Promise<Campaig
     for (const file of files) works.push({ file, head: "", session: (await json<{ id: string }>(server.call("POST", "/v1/sessions", { construct_id: construct.id }))).id });
     let sent_bytes = 0;
     await inParallel(works, CLIENTS, async (work, index) => {
-      sent_bytes += await send(server, work, index % 2 === 0, random);
+      const bytes = await send(server, work, index % 2 === 0, random);
+      sent_bytes += bytes;
     });
     const entries = files.reduce((sum, { bodies }) => sum + bodies.length, 0);
     const verifyAll = async (when: string): Promise<void> => {

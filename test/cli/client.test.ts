@@ -160,6 +160,15 @@ describe("the client", () => {
     ).toBe("unreachable");
   });
 
+  test("a server that moved is found at its new address by the next request", async () => {
+    const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("moved") });
+    const transport = httpTransport("http://127.0.0.1:1", () => server.url.origin);
+    const outgoing = { method: "GET", headers: {}, signal: never };
+    expect((await refusal(transport.fetch("/", outgoing, false))).code).toBe("unreachable");
+    expect(await (await transport.fetch("/", outgoing, false)).text()).toBe("moved");
+    await server.stop(true);
+  });
+
   test("a redirect is not followed with the token", async () => {
     const server = Bun.serve({
       port: 0,

@@ -117,7 +117,7 @@ test("a report of migrations says how to go back", () => {
     created: false,
     from_version: 5,
     to_version: 6,
-    applied: [{ version: 6, name: "event" }],
+    applied: [{ version: 6, name: "event", sha256: "0".repeat(64), applied_at_ms: 0 }],
     snapshot: { path: "/s", restore_command: "cp /s /d" },
   });
   expect(facts).toEqual([

@@ -50,13 +50,16 @@ interface Tail {
 
 const CONCURRENCY = 4;
 const TICK_MS = 1_000;
+/** Of about 6 ms each, in one tick. */
+const RECLAIM_SLICES = 8;
 /** Lines read at once for sealing; a row is smaller than a frame. */
 const SEAL_ROWS = 1_000;
 
 export function createSealer(options: SealerOptions): Sealer {
   const { db, writer, cache, clock, log } = options;
   const tails = new Map<number, Tail>();
-  const waiting = new Set<number>();
+  /** Sessions to be sealed, and whether also what is short of a frame. */
+  const waiting = new Map<number, boolean>();
   const busy = new Map<number, Promise<void>>();
   const held = new Set<number>();
   const stats = { hot_rows_bytes: 0, sealed_frame_count: 0 };
@@ -90,12 +93,16 @@ export function createSealer(options: SealerOptions): Sealer {
     while (!isFree(session)) await (busy.get(session) ?? new Promise((resolve) => setTimeout(resolve, 1)));
   }
 
+  function wait(session: number, all: boolean): void {
+    waiting.set(session, all || waiting.get(session) === true);
+  }
+
   function kick(): void {
-    for (const session of waiting) {
+    for (const [session, all] of waiting) {
       if (busy.size >= CONCURRENCY || stopped) return;
       if (!isFree(session)) continue;
       waiting.delete(session);
-      void begin(session, false);
+      void begin(session, all);
     }
   }
 
@@ -132,7 +139,10 @@ export function createSealer(options: SealerOptions): Sealer {
     const end = headAfterLines(last.head, block.bytes, block.starts, last.last_seq + 1 - block.first_seq);
     if (whole && !Buffer.from(end).equals(head.head)) throw new Problem("integrity_failed", "The rows of a session do not give its head.");
     const sealed = await writer.run(() => store(head, frames, merged), { lazy: !hurried });
-    if (sealed) noteFrames(session, last.last_seq - head.sealed_through_seq, last.last_seq === head.last_seq, frames);
+    if (sealed) {
+      const bytes = (block.starts[last.last_seq + 1 - block.first_seq] ?? 0) - (merged?.raw_bytes ?? 0);
+      noteFrames(session, last.last_seq - head.sealed_through_seq, bytes, frames.length);
+    }
     if (all && !whole) await seal(session, true);
   }
 
@@ -143,15 +153,16 @@ export function createSealer(options: SealerOptions): Sealer {
     return true;
   }
 
-  function noteFrames(session: number, row_count: number, emptied: boolean, frames: readonly NewFrame[]): void {
+  /** `bytes` of rows are sealed. The count of a tail is an estimate: only the store says when nothing is left of it. */
+  function noteFrames(session: number, row_count: number, bytes: number, frame_count: number): void {
     dead_rows += row_count;
-    stats.sealed_frame_count += frames.length;
+    stats.sealed_frame_count += frame_count;
+    const now = findHeadByPk(db, session);
     const tail = tails.get(session);
-    if (tail === undefined) return;
-    const raw_bytes = frames.reduce((sum, frame) => sum + frame.raw_bytes, 0);
-    tail.bytes = Math.max(0, tail.bytes - raw_bytes);
-    if (tail.bytes >= limit("frame_raw_bytes")) waiting.add(session);
-    else if (emptied && tail.bytes === 0) tails.delete(session);
+    if (now === null || tail === undefined) return;
+    if (now.last_seq === now.sealed_through_seq) tails.delete(session);
+    else tail.bytes = Math.max(1, tail.bytes - bytes);
+    if (tail.bytes >= limit("frame_raw_bytes")) wait(session, false);
   }
 
   /** Deletes the oldest rows once all of a step is sealed, or once nothing is left but sealed rows. True when it did. */
@@ -199,19 +210,22 @@ export function createSealer(options: SealerOptions): Sealer {
     while (await trimOnce());
   }
 
-  /** Gives free pages back while nobody writes, or when they are a quarter of the file. */
-  async function reclaim(now: number): Promise<void> {
-    const { free_pages, pages } = freelist(db);
-    const quiet = now - last_append_ms > TICK_MS && free_pages > limit("reclaim_step_pages_count");
-    if (quiet || free_pages > Math.max(pages / 4, 16 * limit("reclaim_step_pages_count"))) await writer.run(() => reclaimPages(db, limit("reclaim_step_pages_count")), { lazy: !hurried });
+  /** One slice of free pages back to the filesystem. True when there is more to give. */
+  async function reclaimStep(): Promise<boolean> {
+    const before = freelist(db).free_pages;
+    if (before === 0) return false;
+    await writer.run(() => reclaimPages(db, limit("reclaim_step_pages_count")));
+    return freelist(db).free_pages < before;
   }
 
-  async function reclaimAll(): Promise<void> {
-    for (let before = freelist(db).free_pages; before > 0; ) {
-      await writer.run(() => reclaimPages(db, limit("reclaim_step_pages_count")));
-      const left = freelist(db).free_pages;
-      if (left >= before) return;
-      before = left;
+  /** Some slices while nobody writes; under load one, and only when a quarter of the file is free. */
+  async function reclaim(): Promise<void> {
+    const step = limit("reclaim_step_pages_count");
+    for (let slice = 0; slice < RECLAIM_SLICES; slice += 1) {
+      const { free_pages, pages } = freelist(db);
+      const quiet = clock.elapsed_ms() - last_append_ms > TICK_MS;
+      if (free_pages <= step || !(quiet || (slice === 0 && free_pages > Math.max(pages / 4, 16 * step)))) return;
+      if (!(await reclaimStep())) return;
     }
   }
 
@@ -219,12 +233,11 @@ export function createSealer(options: SealerOptions): Sealer {
     count();
     const now = clock.elapsed_ms();
     for (const [session, tail] of tails) {
-      if (busy.size >= CONCURRENCY) break;
-      if (now - tail.last_append_ms >= options.seal_idle_ms && isFree(session)) void begin(session, true);
+      if (now - tail.last_append_ms >= options.seal_idle_ms) wait(session, true);
     }
     kick();
     if (dead_rows > 0 || stats.hot_rows_bytes > bound) await trimAll();
-    await reclaim(now);
+    await reclaim();
   }
 
   let ticking: Promise<void> = Promise.resolve();
@@ -243,7 +256,7 @@ export function createSealer(options: SealerOptions): Sealer {
       tails.set(session, tail);
       stats.hot_rows_bytes += bytes;
       if (tail.bytes >= limit("frame_raw_bytes")) {
-        waiting.add(session);
+        wait(session, false);
         kick();
       }
       if (dead_rows >= next_trim) trimSoon();
@@ -282,7 +295,7 @@ export function createSealer(options: SealerOptions): Sealer {
           await begin(session, true);
         }
         await trimAll();
-        await reclaimAll();
+        while (await reclaimStep());
       } finally {
         hurried = false;
       }
