@@ -27,7 +27,10 @@ function check(condition: boolean, what: string): void {
 
 /** Starts the binary on a data directory and waits for its first line. */
 async function start(binary: string, data_dir: string): Promise<Server> {
-  const child = Bun.spawn([binary, "serve", "--json", "--port", "0", "--data", data_dir], { stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn([binary, "serve", "--json", "--port", "0", "--data", data_dir], {
+    stdout: "pipe",
+    stderr: "pipe",
+  });
   const reader = child.stdout.getReader();
   let text = "";
   while (!text.includes("\n")) {
@@ -50,14 +53,22 @@ async function start(binary: string, data_dir: string): Promise<Server> {
 async function call(server: Server, method: string, path: string, body?: unknown): Promise<Response> {
   const response = await fetch(new URL(path, server.url), {
     method,
-    headers: { authorization: `Bearer ${server.token}`, ...(body !== undefined && { "content-type": "application/json" }) },
+    headers: {
+      authorization: `Bearer ${server.token}`,
+      ...(body !== undefined && { "content-type": "application/json" }),
+    },
     ...(body !== undefined && { body: JSON.stringify(body) }),
   });
   if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
   return response;
 }
 
-const entry = (index: number) => ({ kind: "message", actor: "agent", at_ms: 1_000 + index, body: { index, text: `entry ${index} ✓` } });
+const entry = (index: number) => ({
+  kind: "message",
+  actor: "agent",
+  at_ms: 1_000 + index,
+  body: { index, text: `entry ${index} ✓` },
+});
 
 /** Follows the session until it has seen `count` entries; gives their seqs. */
 async function follow(server: Server, session: string, count: number, ready: () => void): Promise<number[]> {
@@ -75,27 +86,42 @@ async function follow(server: Server, session: string, count: number, ready: () 
 
 async function readBack(server: Server, session: string, head: string): Promise<void> {
   const transcript = await (await call(server, "GET", `/v1/sessions/${session}/transcript`)).text();
-  const lines = transcript.trimEnd().split("\n").map((line) => JSON.parse(line) as { seq: number; body: unknown });
+  const lines = transcript
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { seq: number; body: unknown });
   check(lines.length === ENTRIES, `${ENTRIES} entries are read back`);
-  check(lines.every((line, index) => line.seq === index + 1 && Bun.deepEquals(line.body, entry(index).body)), "each is what was sent, in order");
+  check(
+    lines.every((line, index) => line.seq === index + 1 && Bun.deepEquals(line.body, entry(index).body)),
+    "each is what was sent, in order",
+  );
   const found = (await (await call(server, "GET", `/v1/sessions/${session}`)).json()) as { head: string };
   check(found.head === head, "the running head is the acknowledged one");
 }
 
 async function smoke(server: Server, restart: (() => Promise<Server>) | null): Promise<void> {
   check((await fetch(new URL("/readyz", server.url))).ok, "the server is ready");
-  const construct = (await (await call(server, "POST", "/v1/constructs", { title: "smoke test" })).json()) as { id: string };
-  const session = (await (await call(server, "POST", "/v1/sessions", { construct_id: construct.id, agent: "smoke" })).json()) as { id: string };
+  const construct = (await (
+    await call(server, "POST", "/v1/constructs", { title: "smoke test" })
+  ).json()) as { id: string };
+  const session = (await (
+    await call(server, "POST", "/v1/sessions", { construct_id: construct.id, agent: "smoke" })
+  ).json()) as { id: string };
   check(session.id.length === 36, "a construct and a session are made");
   const { promise: listening, resolve: ready } = Promise.withResolvers<void>();
   const tail = follow(server, session.id, ENTRIES, ready);
   await listening;
   let head = "";
   for (let index = 0; index < ENTRIES; index += 1) {
-    const answer = await call(server, "POST", `/v1/sessions/${session.id}/entries?after=${index}`, { entries: [entry(index)] });
+    const answer = await call(server, "POST", `/v1/sessions/${session.id}/entries?after=${index}`, {
+      entries: [entry(index)],
+    });
     head = ((await answer.json()) as { head: string }).head;
   }
-  check((await tail).every((seq, index) => seq === index + 1), "the tail sees every entry once and in order");
+  check(
+    (await tail).every((seq, index) => seq === index + 1),
+    "the tail sees every entry once and in order",
+  );
   await readBack(server, session.id, head);
   if (restart !== null) await readBack(await restart(), session.id, head);
 }
@@ -117,6 +143,7 @@ async function smokeBinary(binary: string): Promise<void> {
 }
 
 if (values.url === undefined) await smokeBinary(resolve(values.binary ?? "dist/synthetic"));
-else await smoke({ url: values.url, token: process.env["SYNTHETIC_TOKEN"] ?? "", stop: async () => {} }, null);
+else
+  await smoke({ url: values.url, token: process.env["SYNTHETIC_TOKEN"] ?? "", stop: async () => {} }, null);
 const seconds = (performance.now() - began) / 1_000;
 check(seconds * 1_000 < TIME_MS, `all of it took ${seconds.toFixed(1)} s`);

@@ -9,7 +9,13 @@ import { type Ids, system_ids } from "./lib/ids.ts";
 import type { Log } from "./lib/log.ts";
 import { createBell } from "./lib/wake.ts";
 import { limit } from "./limits.ts";
-import { inspectDatabase, migrateDatabase, type MigrateAction, type MigrationReport, type StoreInspection } from "./store/sqlite/maintain.ts";
+import {
+  inspectDatabase,
+  migrateDatabase,
+  type MigrateAction,
+  type MigrationReport,
+  type StoreInspection,
+} from "./store/sqlite/maintain.ts";
 import { openDatabase } from "./store/sqlite/open.ts";
 import { createSqliteStore } from "./store/sqlite/store.ts";
 
@@ -44,7 +50,14 @@ export async function openApp(options: AppOptions): Promise<App> {
   const ids = options.ids ?? system_ids;
   const opened = await openDatabase({ data_dir, migrate, clock, ids });
   const { writer, path, generation } = opened;
-  const { store, failed } = createSqliteStore({ writer, path, generation, clock, log, seal_idle_ms: options.seal_idle_ms ?? limit("seal_idle_ms") });
+  const { store, failed } = createSqliteStore({
+    writer,
+    path,
+    generation,
+    clock,
+    log,
+    seal_idle_ms: options.seal_idle_ms ?? limit("seal_idle_ms"),
+  });
   log.info("store_opened", { created: opened.created, generation, database_bytes: statSync(path).size });
   return {
     context: { store, clock, ids, bell: createBell() },
@@ -59,8 +72,14 @@ export async function openApp(options: AppOptions): Promise<App> {
 }
 
 /** `synthetic migrate`. Errors: `locked`, `refused_store`, `not_found` when there is no store. */
-export async function migrateStore(options: { data_dir: string; log: Log; clock?: Clock; ids?: Ids }, action: MigrateAction): Promise<MigrationReport> {
-  return migrateDatabase({ data_dir: options.data_dir, clock: options.clock ?? system_clock, ids: options.ids ?? system_ids }, action);
+export async function migrateStore(
+  options: { data_dir: string; log: Log; clock?: Clock; ids?: Ids },
+  action: MigrateAction,
+): Promise<MigrationReport> {
+  return migrateDatabase(
+    { data_dir: options.data_dir, clock: options.clock ?? system_clock, ids: options.ids ?? system_ids },
+    action,
+  );
 }
 
 /** What can be seen of a store from outside; changes nothing, and does not need the lock. */

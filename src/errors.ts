@@ -18,6 +18,7 @@ interface ErrorRow {
   hint: string;
 }
 
+// prettier-ignore
 export const ERRORS = {
   invalid_request: { status: 422, title: "The request is not valid", exit: 2, retryable: false, hint: "Look at `errors` for the place and the reason." },
   malformed_body: { status: 400, title: "The body cannot be read", exit: 2, retryable: false, hint: "Send well-formed UTF-8 JSON." },

@@ -13,6 +13,7 @@ interface Limit {
   why: string;
 }
 
+// prettier-ignore
 export const LIMITS = {
   json_body_bytes: { value: 32 * MIB, unit: "bytes", why: "an entry of 16 MiB in JSON, escaped, with room for its envelope" },
   ndjson_body_bytes: { value: 64 * MIB, unit: "bytes", why: "one request is one transaction and is held in memory whole" },

@@ -53,7 +53,14 @@ function directory(): string {
 export async function openStore(): Promise<OpenStore> {
   const data_dir = directory();
   const opened = await openDatabase({ data_dir, migrate: false, clock: system_clock, ids: system_ids });
-  const { store } = createSqliteStore({ writer: opened.writer, path: opened.path, generation: opened.generation, clock: system_clock, log, seal_idle_ms: 3_600_000 });
+  const { store } = createSqliteStore({
+    writer: opened.writer,
+    path: opened.path,
+    generation: opened.generation,
+    clock: system_clock,
+    log,
+    seal_idle_ms: 3_600_000,
+  });
   return {
     context: { store, clock: system_clock, ids: system_ids, bell: createBell() },
     db: opened.writer,
@@ -68,7 +75,12 @@ export async function openStore(): Promise<OpenStore> {
 
 export async function makeSessions(context: Context, count: number): Promise<string[]> {
   const { row: construct } = await createConstruct(context, { title: "bench" }, caller);
-  return Promise.all(Array.from({ length: count }, async () => (await createSession(context, { construct_id: construct.id }, caller)).row.id));
+  return Promise.all(
+    Array.from(
+      { length: count },
+      async () => (await createSession(context, { construct_id: construct.id }, caller)).row.id,
+    ),
+  );
 }
 
 /** A sealer that does nothing: what is appended stays rows. */
@@ -83,16 +95,31 @@ const no_sealer: Sealer = {
 };
 
 /** The appending part of the store alone, with the sealer or without it. Gives the ids of `session_count` sessions. */
-export async function openArm(sealing: boolean, session_count: number): Promise<{ arm: Arm; sessions: string[] }> {
+export async function openArm(
+  sealing: boolean,
+  session_count: number,
+): Promise<{ arm: Arm; sessions: string[] }> {
   const data_dir = directory();
   const opened = await openDatabase({ data_dir, migrate: false, clock: system_clock, ids: system_ids });
-  const setup = createSqliteStore({ writer: opened.writer, path: opened.path, generation: opened.generation, clock: system_clock, log, seal_idle_ms: 3_600_000 });
-  const sessions = await makeSessions({ store: setup.store, clock: system_clock, ids: system_ids, bell: createBell() }, session_count);
+  const setup = createSqliteStore({
+    writer: opened.writer,
+    path: opened.path,
+    generation: opened.generation,
+    clock: system_clock,
+    log,
+    seal_idle_ms: 3_600_000,
+  });
+  const sessions = await makeSessions(
+    { store: setup.store, clock: system_clock, ids: system_ids, bell: createBell() },
+    session_count,
+  );
   const db = opened.writer;
   const reader = openReader(opened.path);
   const writer = createWriter(db);
   const cache = createBytesCache<LineBlock>(16 << 20);
-  const sealer = sealing ? createSealer({ db, writer, cache, clock: system_clock, log, seal_idle_ms: 3_600_000 }) : no_sealer;
+  const sealer = sealing
+    ? createSealer({ db, writer, cache, clock: system_clock, log, seal_idle_ms: 3_600_000 })
+    : no_sealer;
   const parts: AppendParts = { db, writer, sealer, gate: createGate(), cache };
   const arm: Arm = {
     db,
@@ -124,7 +151,10 @@ export function forgettingStore(store: Store): Store {
       async append(_session_id, entries, options) {
         const first_seq = last_seq + 1;
         last_seq += entries.length;
-        return { outcome: "appended", result: { first_seq, last_seq, head, received_at_ms: options.received_at_ms, replayed: false } };
+        return {
+          outcome: "appended",
+          result: { first_seq, last_seq, head, received_at_ms: options.received_at_ms, replayed: false },
+        };
       },
     },
   };

@@ -14,7 +14,10 @@ interface BenchServer extends Target {
 }
 
 async function startBenchServer(arm: "sqlite" | "forgetting", sessions = SESSIONS): Promise<BenchServer> {
-  const child = Bun.spawn([process.execPath, join(import.meta.dir, "server.ts"), arm, String(sessions)], { stdout: "pipe", stderr: "inherit" });
+  const child = Bun.spawn([process.execPath, join(import.meta.dir, "server.ts"), arm, String(sessions)], {
+    stdout: "pipe",
+    stderr: "inherit",
+  });
   const reader = child.stdout.getReader();
   let text = "";
   while (!text.includes("\n")) {
@@ -42,11 +45,21 @@ function singleAppends(server: BenchServer, lines: readonly string[], count: num
     const session = index % server.sessions.length;
     const stretch = lines.length / server.sessions.length;
     const body = lines[Math.floor(session * stretch + index / server.sessions.length) % lines.length] ?? "";
-    return requestBytes(server, "POST", `/v1/sessions/${server.sessions[session]}/entries`, `{"entries":[{"kind":"message","at_ms":1700000000000,"body":${body}}]}`);
+    return requestBytes(
+      server,
+      "POST",
+      `/v1/sessions/${server.sessions[session]}/entries`,
+      `{"entries":[{"kind":"message","at_ms":1700000000000,"body":${body}}]}`,
+    );
   });
 }
 
-async function appendRate(arm: "sqlite" | "forgetting", clients: number, lines: readonly string[], count: number): Promise<number> {
+async function appendRate(
+  arm: "sqlite" | "forgetting",
+  clients: number,
+  lines: readonly string[],
+  count: number,
+): Promise<number> {
   const server = await startBenchServer(arm);
   const requests = singleAppends(server, lines, count);
   await load(server, clients, Math.ceil(count / 5), 201, (index) => requests[index] ?? new Uint8Array());
@@ -67,9 +80,27 @@ async function appendRows(rounds: number): Promise<Row[]> {
   });
   const per_s = (values: readonly number[]): string => rounded(median(values), 0);
   return [
-    { measure: "append, 64 clients, real entries / the same handler without a database", value: ratio(found.real, found.real_forgetting), unit: "ratio", floor: { at_least: 0.25 }, detail: `${per_s(found.real)} / ${per_s(found.real_forgetting)} entries/s` },
-    { measure: "append, 64 clients, 1 KB / the same handler without a database", value: ratio(found.small, found.small_forgetting), unit: "ratio", floor: { at_least: 0.25 }, detail: `${per_s(found.small)} / ${per_s(found.small_forgetting)} entries/s` },
-    { measure: "append, 64 clients / one transaction a request", value: ratio(found.real, found.one_by_one), unit: "ratio", floor: { at_least: 4 }, detail: `${per_s(found.real)} / ${per_s(found.one_by_one)} entries/s` },
+    {
+      measure: "append, 64 clients, real entries / the same handler without a database",
+      value: ratio(found.real, found.real_forgetting),
+      unit: "ratio",
+      floor: { at_least: 0.25 },
+      detail: `${per_s(found.real)} / ${per_s(found.real_forgetting)} entries/s`,
+    },
+    {
+      measure: "append, 64 clients, 1 KB / the same handler without a database",
+      value: ratio(found.small, found.small_forgetting),
+      unit: "ratio",
+      floor: { at_least: 0.25 },
+      detail: `${per_s(found.small)} / ${per_s(found.small_forgetting)} entries/s`,
+    },
+    {
+      measure: "append, 64 clients / one transaction a request",
+      value: ratio(found.real, found.one_by_one),
+      unit: "ratio",
+      floor: { at_least: 4 },
+      detail: `${per_s(found.real)} / ${per_s(found.one_by_one)} entries/s`,
+    },
   ];
 }
 
@@ -81,20 +112,39 @@ async function bulkRows(rounds: number): Promise<Row[]> {
   const over_http = async (): Promise<number> => {
     const server = await startBenchServer("sqlite", 8);
     const requests = Array.from({ length: count / batch }, (_, index) => {
-      const body = Array.from({ length: batch }, (__, line) => `{"kind":"message","at_ms":1700000000000,"body":${lines[(index * batch + line) % lines.length]}}`).join("\n");
-      return requestBytes(server, "POST", `/v1/sessions/${server.sessions[index % 8]}/entries`, body, "application/x-ndjson");
+      const body = Array.from(
+        { length: batch },
+        (__, line) =>
+          `{"kind":"message","at_ms":1700000000000,"body":${lines[(index * batch + line) % lines.length]}}`,
+      ).join("\n");
+      return requestBytes(
+        server,
+        "POST",
+        `/v1/sessions/${server.sessions[index % 8]}/entries`,
+        body,
+        "application/x-ndjson",
+      );
     });
-    const { rate } = await load(server, 8, requests.length, 201, (index) => requests[index] ?? new Uint8Array());
+    const { rate } = await load(
+      server,
+      8,
+      requests.length,
+      201,
+      (index) => requests[index] ?? new Uint8Array(),
+    );
     await server.stop();
     return rate * batch;
   };
   const raw = async (): Promise<number> => {
     const { arm } = await openArm(false, 1);
-    const insert = arm.db.prepare("INSERT INTO entry (session, seq, kind, actor, at_ms, received_at_ms, key, body) VALUES (1, ?, 'message', 'agent', 1, 1, NULL, ?)");
+    const insert = arm.db.prepare(
+      "INSERT INTO entry (session, seq, kind, actor, at_ms, received_at_ms, key, body) VALUES (1, ?, 'message', 'agent', 1, 1, NULL, ?)",
+    );
     const began = performance.now();
     for (let from = 0; from < count; from += batch) {
       arm.db.run("BEGIN IMMEDIATE");
-      for (let index = from; index < from + batch; index += 1) insert.run(index + 1, lines[index % lines.length] ?? "");
+      for (let index = from; index < from + batch; index += 1)
+        insert.run(index + 1, lines[index % lines.length] ?? "");
       arm.db.run("COMMIT");
     }
     const rate = (count / (performance.now() - began)) * 1_000;
@@ -104,7 +154,13 @@ async function bulkRows(rounds: number): Promise<Row[]> {
   };
   const found = await interleave(rounds, { over_http, raw });
   return [
-    { measure: "NDJSON bulk over HTTP / raw inserts in process", value: ratio(found.over_http, found.raw), unit: "ratio", floor: { at_least: 0.4 }, detail: `${rounded(median(found.over_http), 0)} / ${rounded(median(found.raw), 0)} entries/s` },
+    {
+      measure: "NDJSON bulk over HTTP / raw inserts in process",
+      value: ratio(found.over_http, found.raw),
+      unit: "ratio",
+      floor: { at_least: 0.4 },
+      detail: `${rounded(median(found.over_http), 0)} / ${rounded(median(found.raw), 0)} entries/s`,
+    },
   ];
 }
 
@@ -117,7 +173,13 @@ async function healthRows(rounds: number): Promise<Row[]> {
     const server = await startBenchServer("sqlite");
     const requests = singleAppends(server, lines, 12_000);
     let loading = true;
-    const loaded = load(server, CLIENTS, requests.length, 201, (index) => requests[index] ?? new Uint8Array()).finally(() => {
+    const loaded = load(
+      server,
+      CLIENTS,
+      requests.length,
+      201,
+      (index) => requests[index] ?? new Uint8Array(),
+    ).finally(() => {
       loading = false;
     });
     const probe = requestBytes(server, "GET", "/healthz");
@@ -132,7 +194,15 @@ async function healthRows(rounds: number): Promise<Row[]> {
     p99s.push(percentile(latencies, 0.99));
     p50s.push(percentile(latencies, 0.5));
   }
-  return [{ measure: "/healthz p99 while 64 clients append", value: median(p99s), unit: "ms", floor: { at_most: 10 }, detail: `p50 ${rounded(median(p50s))} ms` }];
+  return [
+    {
+      measure: "/healthz p99 while 64 clients append",
+      value: median(p99s),
+      unit: "ms",
+      floor: { at_most: 10 },
+      detail: `p50 ${rounded(median(p50s))} ms`,
+    },
+  ];
 }
 
 export async function httpRows(rounds: number, say: (line: string) => void): Promise<Row[]> {

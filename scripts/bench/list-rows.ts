@@ -23,7 +23,10 @@ export async function listRows(rounds: number, say: (line: string) => void): Pro
   const first_page = await store.context.store.constructs.list({ ...QUERY, limit: 1 });
   const deep: ListPosition[] = [];
   for (let page = 1; page <= PAGES; page += 1) {
-    const [row] = all<{ id: string; updated_at_ms: number }>(store.db, `SELECT id, updated_at_ms FROM construct WHERE deleted_at_ms IS NULL ORDER BY updated_at_ms DESC, pk DESC LIMIT 1 OFFSET ${(COUNT / PAGES) * page - 60}`);
+    const [row] = all<{ id: string; updated_at_ms: number }>(
+      store.db,
+      `SELECT id, updated_at_ms FROM construct WHERE deleted_at_ms IS NULL ORDER BY updated_at_ms DESC, pk DESC LIMIT 1 OFFSET ${(COUNT / PAGES) * page - 60}`,
+    );
     if (row !== undefined) deep.push({ value: row.updated_at_ms, id: row.id });
   }
   const keyset = async (): Promise<number> => {
@@ -37,7 +40,8 @@ export async function listRows(rounds: number, say: (line: string) => void): Pro
   };
   const offset = async (): Promise<number> => {
     const began = performance.now();
-    for (let page = 1; page <= PAGES; page += 1) constructPage(all(reader, `${sql} OFFSET ${(COUNT / PAGES) * page - 60}`, parameters), QUERY);
+    for (let page = 1; page <= PAGES; page += 1)
+      constructPage(all(reader, `${sql} OFFSET ${(COUNT / PAGES) * page - 60}`, parameters), QUERY);
     return performance.now() - began;
   };
   const id = first_page.items[0]?.id ?? "";
@@ -47,7 +51,12 @@ export async function listRows(rounds: number, say: (line: string) => void): Pro
     for (let index = 0; index < 20_000; index += 1) read();
     return performance.now() - began;
   };
-  const found = await interleave(rounds, { keyset, offset, cached: () => reads(() => structuredClone(kept.get(id))), prepared: () => reads(() => findConstruct(reader, id)) });
+  const found = await interleave(rounds, {
+    keyset,
+    offset,
+    cached: () => reads(() => structuredClone(kept.get(id))),
+    prepared: () => reads(() => findConstruct(reader, id)),
+  });
   finalizeStatements(reader);
   reader.close();
   await store.close();
@@ -61,6 +70,8 @@ export async function listRows(rounds: number, say: (line: string) => void): Pro
     },
   ];
   for (const row of rows) say(`${row.measure}: ${rounded(row.value)} (${row.detail})`);
-  say(`a construct by id: prepared read ${rounded((median(found.prepared) / 20_000) * 1_000)} us, copied out of a map ${rounded((median(found.cached) / 20_000) * 1_000)} us`);
+  say(
+    `a construct by id: prepared read ${rounded((median(found.prepared) / 20_000) * 1_000)} us, copied out of a map ${rounded((median(found.cached) / 20_000) * 1_000)} us`,
+  );
   return rows;
 }

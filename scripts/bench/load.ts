@@ -18,9 +18,18 @@ export interface LoadResult {
 const encoder = new TextEncoder();
 
 /** A whole request as it goes over the wire. */
-export function requestBytes(target: Target, method: string, path: string, body?: string, type = "application/json"): Uint8Array {
-  const length = body === undefined ? "" : `Content-Type: ${type}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`;
-  return encoder.encode(`${method} ${path} HTTP/1.1\r\nHost: ${target.host}:${target.port}\r\nAuthorization: Bearer ${target.token}\r\n${length}\r\n${body ?? ""}`);
+export function requestBytes(
+  target: Target,
+  method: string,
+  path: string,
+  body?: string,
+  type = "application/json",
+): Uint8Array {
+  const length =
+    body === undefined ? "" : `Content-Type: ${type}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`;
+  return encoder.encode(
+    `${method} ${path} HTTP/1.1\r\nHost: ${target.host}:${target.port}\r\nAuthorization: Bearer ${target.token}\r\n${length}\r\n${body ?? ""}`,
+  );
 }
 
 interface Lane {
@@ -41,7 +50,13 @@ function isWhole(answer: string): boolean {
  * Sends `count` requests over `clients` connections. `next` gives the bytes of request i. Every answer must have
  * the expected status: anything else ends the run with the answer as the error.
  */
-export function load(target: Target, clients: number, count: number, status: number, next: (index: number) => Uint8Array): Promise<LoadResult> {
+export function load(
+  target: Target,
+  clients: number,
+  count: number,
+  status: number,
+  next: (index: number) => Uint8Array,
+): Promise<LoadResult> {
   const latencies: number[] = [];
   let sent = 0;
   let done = 0;
@@ -79,7 +94,8 @@ export function load(target: Target, clients: number, count: number, status: num
           open: send,
           data: receive,
           drain(socket) {
-            if (socket.data.rest.byteLength > 0) socket.data.rest = socket.data.rest.subarray(Math.max(0, socket.write(socket.data.rest)));
+            if (socket.data.rest.byteLength > 0)
+              socket.data.rest = socket.data.rest.subarray(Math.max(0, socket.write(socket.data.rest)));
           },
           error: (_socket, error) => reject(error),
         },

@@ -25,7 +25,10 @@ export function percentile(values: readonly number[], share: number): number {
 }
 
 /** Runs the arms one after the other, again and again, so that noise of the machine falls on all of them alike. */
-export async function interleave<Name extends string>(rounds: number, arms: Record<Name, () => Promise<number>>): Promise<Record<Name, number[]>> {
+export async function interleave<Name extends string>(
+  rounds: number,
+  arms: Record<Name, () => Promise<number>>,
+): Promise<Record<Name, number[]>> {
   const names = Object.keys(arms) as Name[];
   const found = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
   for (let round = 0; round < rounds; round += 1) {

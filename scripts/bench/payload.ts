@@ -48,4 +48,5 @@ export function kilobyteLines(): string[] {
     .map((line) => JSON.stringify({ text: line.slice(0, 930).toWellFormed() }));
 }
 
-export const totalBytes = (lines: readonly string[]): number => lines.reduce((sum, line) => sum + Buffer.byteLength(line), 0);
+export const totalBytes = (lines: readonly string[]): number =>
+  lines.reduce((sum, line) => sum + Buffer.byteLength(line), 0);

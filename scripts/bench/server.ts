@@ -12,6 +12,14 @@ const token = "benchmark-token-of-sufficient-length";
 const { context } = await openStore();
 const sessions = await makeSessions(context, Number(count));
 if (arm === "forgetting") context.store = forgettingStore(context.store);
-const door = createDoor({ context, token, hosts: [], version: "bench", commit: "", log, started_at_ms: system_clock.now_ms() });
+const door = createDoor({
+  context,
+  token,
+  hosts: [],
+  version: "bench",
+  commit: "",
+  log,
+  started_at_ms: system_clock.now_ms(),
+});
 const { url } = listen(door, { host: "127.0.0.1", port: 0, log });
 console.log(JSON.stringify({ url, token, sessions }));

@@ -15,11 +15,21 @@ function sessionLines(lines: readonly string[], sessions: number): (session: num
   return (session, turn) => lines[Math.floor(session * stretch + turn) % lines.length] ?? "";
 }
 
-const entryOf = (body: string): NewEntry => ({ kind: "message", actor: "agent", at_ms: 1_700_000_000_000, body });
+const entryOf = (body: string): NewEntry => ({
+  kind: "message",
+  actor: "agent",
+  at_ms: 1_700_000_000_000,
+  body,
+});
 const options = () => ({ received_at_ms: system_clock.now_ms() });
 
 /** 64 clients append one entry at a time; gives entries a second and each append's milliseconds. */
-async function appendLoad(arm: Arm, sessions: readonly string[], lines: readonly string[], count: number): Promise<{ rate: number; latencies: number[] }> {
+async function appendLoad(
+  arm: Arm,
+  sessions: readonly string[],
+  lines: readonly string[],
+  count: number,
+): Promise<{ rate: number; latencies: number[] }> {
   const latencies: number[] = [];
   const line = sessionLines(lines, sessions.length);
   let next = 0;
@@ -31,7 +41,11 @@ async function appendLoad(arm: Arm, sessions: readonly string[], lines: readonly
         next += 1;
         const start = performance.now();
         const session = index % sessions.length;
-        await arm.append(sessions[session] ?? "", [entryOf(line(session, Math.floor(index / sessions.length)))], options());
+        await arm.append(
+          sessions[session] ?? "",
+          [entryOf(line(session, Math.floor(index / sessions.length)))],
+          options(),
+        );
         latencies.push(performance.now() - start);
       }
     }),
@@ -83,10 +97,17 @@ async function walBytes(lines: readonly string[], count: number): Promise<{ wal:
   const line = sessionLines(lines, SESSIONS);
   let payload = 0;
   for (let first = 0; first < count; first += CLIENTS) {
-    const places = Array.from({ length: CLIENTS }, (_, index) => ({ session: (first + index) % SESSIONS, turn: Math.floor((first + index) / SESSIONS) }));
+    const places = Array.from({ length: CLIENTS }, (_, index) => ({
+      session: (first + index) % SESSIONS,
+      turn: Math.floor((first + index) / SESSIONS),
+    }));
     const bodies = places.map(({ session, turn }) => line(session, turn));
     payload += totalBytes(bodies);
-    await Promise.all(places.map(({ session }, index) => arm.append(sessions[session] ?? "", [entryOf(bodies[index] ?? "")], options())));
+    await Promise.all(
+      places.map(({ session }, index) =>
+        arm.append(sessions[session] ?? "", [entryOf(bodies[index] ?? "")], options()),
+      ),
+    );
   }
   await arm.sealer.sealAll();
   const wal = statSync(`${arm.path}-wal`).size / payload;
@@ -101,9 +122,27 @@ async function sizeRows(count: number): Promise<Row[]> {
   const small = await walBytes(kilobyteLines(), count);
   const exact = "exact";
   return [
-    { measure: "WAL bytes / payload, groups of 64, real entries", value: real.wal, unit: "ratio", floor: { at_most: 2.8 }, detail: exact },
-    { measure: "WAL bytes / payload, groups of 64, 1 KB", value: small.wal, unit: "ratio", floor: { at_most: 7.2 }, detail: exact },
-    { measure: "database / payload after sealing", value: real.database, unit: "ratio", floor: { at_most: 0.25 }, detail: exact },
+    {
+      measure: "WAL bytes / payload, groups of 64, real entries",
+      value: real.wal,
+      unit: "ratio",
+      floor: { at_most: 2.8 },
+      detail: exact,
+    },
+    {
+      measure: "WAL bytes / payload, groups of 64, 1 KB",
+      value: small.wal,
+      unit: "ratio",
+      floor: { at_most: 7.2 },
+      detail: exact,
+    },
+    {
+      measure: "database / payload after sealing",
+      value: real.database,
+      unit: "ratio",
+      floor: { at_most: 0.25 },
+      detail: exact,
+    },
   ];
 }
 
@@ -118,8 +157,13 @@ async function rateOf(work: () => unknown): Promise<number> {
   return (count / (performance.now() - began)) * 1_000;
 }
 
-async function drain(arm: Arm, session: string, last_seq: number, encoding: "identity" | "zstd"): Promise<void> {
-  for (let from = 1; from <= last_seq; ) {
+async function drain(
+  arm: Arm,
+  session: string,
+  last_seq: number,
+  encoding: "identity" | "zstd",
+): Promise<void> {
+  for (let from = 1; from <= last_seq;) {
     const chunk = await arm.transcripts.chunk(session, from, last_seq, encoding);
     if (chunk === null) return;
     from = chunk.last_seq + 1;
@@ -132,7 +176,8 @@ async function readRows(rounds: number, count: number): Promise<Row[]> {
   const fill = async (sealing: boolean) => {
     const { arm, sessions } = await openArm(sealing, 1);
     const session = sessions[0] ?? "";
-    for (let from = 0; from < count; from += 50) await arm.append(session, bodies.slice(from, from + 50).map(entryOf), options());
+    for (let from = 0; from < count; from += 50)
+      await arm.append(session, bodies.slice(from, from + 50).map(entryOf), options());
     await arm.sealer.sealAll();
     return { arm, session };
   };
@@ -141,14 +186,29 @@ async function readRows(rounds: number, count: number): Promise<Row[]> {
   let at = 0;
   const page = async ({ arm, session }: typeof rows) => {
     at = (at + 137) % (count - 200);
-    const found = await arm.transcripts.read(session, { from_seq: at + 1, through_seq: count, direction: "forward", limit: 100, max_bytes: 8 << 20 });
+    const found = await arm.transcripts.read(session, {
+      from_seq: at + 1,
+      through_seq: count,
+      direction: "forward",
+      limit: 100,
+      max_bytes: 8 << 20,
+    });
     if (found.count !== 100) throw new Error("a page of 100 has 100 entries");
     return found.pieces;
   };
   const found = await interleave(rounds, {
     sealed_page: () => rateOf(() => page(frames)),
     row_page: () => rateOf(() => page(rows)),
-    parsed_page: () => rateOf(async () => JSON.stringify({ items: Buffer.concat(await page(frames)).toString().trimEnd().split("\n").map((line) => JSON.parse(line) as unknown) })),
+    parsed_page: () =>
+      rateOf(async () =>
+        JSON.stringify({
+          items: Buffer.concat(await page(frames))
+            .toString()
+            .trimEnd()
+            .split("\n")
+            .map((line) => JSON.parse(line) as unknown),
+        }),
+      ),
     decoded: () => rateOf(() => drain(frames.arm, frames.session, count, "identity")),
     untouched: () => rateOf(() => drain(frames.arm, frames.session, count, "zstd")),
     rows: () => rateOf(() => drain(rows.arm, rows.session, count, "identity")),
@@ -157,17 +217,44 @@ async function readRows(rounds: number, count: number): Promise<Row[]> {
   await rows.arm.close();
   const per_s = (values: readonly number[]): string => `${rounded(median(values), 0)}/s`;
   return [
-    { measure: "sealed page of 100 as bytes / rows, time", value: ratio(found.row_page, found.sealed_page), unit: "ratio", floor: { at_most: 1.4 }, detail: `${per_s(found.sealed_page)} / ${per_s(found.row_page)}` },
-    { measure: "page of 100 / parse and stringify", value: ratio(found.sealed_page, found.parsed_page), unit: "ratio", floor: { at_least: 2.3 }, detail: `${per_s(found.sealed_page)} / ${per_s(found.parsed_page)}` },
-    { measure: "whole transcript decoded / rows", value: ratio(found.decoded, found.rows), unit: "ratio", floor: { at_least: 1.2 }, detail: `${per_s(found.decoded)} / ${per_s(found.rows)}` },
-    { measure: "whole transcript, frames untouched / rows", value: ratio(found.untouched, found.rows), unit: "ratio", floor: { at_least: 6 }, detail: `${per_s(found.untouched)} / ${per_s(found.rows)}` },
+    {
+      measure: "sealed page of 100 as bytes / rows, time",
+      value: ratio(found.row_page, found.sealed_page),
+      unit: "ratio",
+      floor: { at_most: 1.4 },
+      detail: `${per_s(found.sealed_page)} / ${per_s(found.row_page)}`,
+    },
+    {
+      measure: "page of 100 / parse and stringify",
+      value: ratio(found.sealed_page, found.parsed_page),
+      unit: "ratio",
+      floor: { at_least: 2.3 },
+      detail: `${per_s(found.sealed_page)} / ${per_s(found.parsed_page)}`,
+    },
+    {
+      measure: "whole transcript decoded / rows",
+      value: ratio(found.decoded, found.rows),
+      unit: "ratio",
+      floor: { at_least: 1.2 },
+      detail: `${per_s(found.decoded)} / ${per_s(found.rows)}`,
+    },
+    {
+      measure: "whole transcript, frames untouched / rows",
+      value: ratio(found.untouched, found.rows),
+      unit: "ratio",
+      floor: { at_least: 6 },
+      detail: `${per_s(found.untouched)} / ${per_s(found.rows)}`,
+    },
   ];
 }
 
 async function bulkRows(rounds: number, count: number): Promise<Row[]> {
   const lines = linesOfMean(2_800);
   const batches: NewEntry[][] = [];
-  for (let from = 0; from < count; from += 400) batches.push(Array.from({ length: 400 }, (_, index) => entryOf(lines[(from + index) % lines.length] ?? "")));
+  for (let from = 0; from < count; from += 400)
+    batches.push(
+      Array.from({ length: 400 }, (_, index) => entryOf(lines[(from + index) % lines.length] ?? "")),
+    );
   const arm = (bulk: boolean) => async (): Promise<number> => {
     const { arm, sessions } = await openArm(false, 8);
     const began = performance.now();
@@ -176,7 +263,9 @@ async function bulkRows(rounds: number, count: number): Promise<Row[]> {
         for (let index = lane; index < batches.length; index += sessions.length) {
           const batch = batches[index] ?? [];
           if (bulk) await arm.append(session, batch, options());
-          else for (let from = 0; from < batch.length; from += 50) await arm.append(session, batch.slice(from, from + 50), options());
+          else
+            for (let from = 0; from < batch.length; from += 50)
+              await arm.append(session, batch.slice(from, from + 50), options());
         }
       }),
     );

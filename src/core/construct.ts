@@ -2,7 +2,13 @@
 import { Problem } from "../errors.ts";
 import { DEFAULT_WORKSPACE_ID } from "../lib/ids.ts";
 import type { Page } from "../schema/common.ts";
-import type { Construct, ConstructCreate, ConstructPatch, ConstructSort, StatusPeriod } from "../schema/construct.ts";
+import type {
+  Construct,
+  ConstructCreate,
+  ConstructPatch,
+  ConstructSort,
+  StatusPeriod,
+} from "../schema/construct.ts";
 import type { EventType, NewEvent } from "../schema/event.ts";
 import type { ConstructFilter } from "../store/contract.ts";
 import { changedFields } from "./changed.ts";
@@ -19,14 +25,30 @@ function trashed(): Problem {
   return new Problem("gone", "This construct is in the trash.", { hint: "POST …/undelete brings it back." });
 }
 
-function eventOf(context: Context, caller: Caller, type: EventType, row: Construct, data: NewEvent["data"] = {}): NewEvent {
-  return newEvent(context, caller, { type, workspace_id: row.workspace_id, construct_id: row.id, session_id: null, data: { title: row.title, ...data } });
+function eventOf(
+  context: Context,
+  caller: Caller,
+  type: EventType,
+  row: Construct,
+  data: NewEvent["data"] = {},
+): NewEvent {
+  return newEvent(context, caller, {
+    type,
+    workspace_id: row.workspace_id,
+    construct_id: row.id,
+    session_id: null,
+    data: { title: row.title, ...data },
+  });
 }
 
 const sortedLabels = (labels: readonly string[]): string[] => [...labels].sort();
 
 /** Creates a construct, or gives the one that the same body made. Errors: `conflict`, `gone`, `invalid_request` (no such workspace). */
-export async function createConstruct(context: Context, input: ConstructCreate, caller: Caller): Promise<Created<Construct>> {
+export async function createConstruct(
+  context: Context,
+  input: ConstructCreate,
+  caller: Caller,
+): Promise<Created<Construct>> {
   const now = context.clock.now_ms();
   const row: Construct = {
     id: input.id ?? context.ids.next(),
@@ -61,19 +83,34 @@ export async function getConstruct(context: Context, id: string): Promise<Constr
 }
 
 /** Errors: `invalid_request` for a foreign cursor. */
-export function listConstructs(context: Context, filter: ConstructFilter, order: { sort: ConstructSort; order: "asc" | "desc" }, page: PageRequest): Promise<Page<Construct>> {
+export function listConstructs(
+  context: Context,
+  filter: ConstructFilter,
+  order: { sort: ConstructSort; order: "asc" | "desc" },
+  page: PageRequest,
+): Promise<Page<Construct>> {
   return pageOfList(
     { list: "constructs", ...filter, ...order },
     page,
-    (limit, position) => context.store.constructs.list({ ...filter, ...order, limit, ...(position && { position }) }),
+    (limit, position) =>
+      context.store.constructs.list({ ...filter, ...order, limit, ...(position && { position }) }),
     () => context.store.constructs.count(filter),
   );
 }
 
 /** Errors: `not_found`, `gone`, `precondition_failed`. A patch that changes nothing keeps the revision. */
-export async function updateConstruct(context: Context, id: string, patch: ConstructPatch, expected: Expected, caller: Caller): Promise<Construct> {
+export async function updateConstruct(
+  context: Context,
+  id: string,
+  patch: ConstructPatch,
+  expected: Expected,
+  caller: Caller,
+): Promise<Construct> {
   const { status_reason, ...given } = patch;
-  const values = { ...given, ...(given.labels && { labels: sortedLabels(given.labels) }) } as Partial<Construct>;
+  const values = {
+    ...given,
+    ...(given.labels && { labels: sortedLabels(given.labels) }),
+  } as Partial<Construct>;
   const by = { actor: caller.actor, ...(status_reason !== undefined && { status_reason }) };
   const updated = await context.store.constructs.update(
     id,
@@ -87,10 +124,17 @@ export async function updateConstruct(context: Context, id: string, patch: Const
       const events: NewEvent[] = [];
       if (fields.includes("status")) {
         row.status_since_at_ms = now;
-        events.push(eventOf(context, caller, "construct.status_changed", row, { from: current.status, to: row.status, reason: status_reason ?? null }));
+        events.push(
+          eventOf(context, caller, "construct.status_changed", row, {
+            from: current.status,
+            to: row.status,
+            reason: status_reason ?? null,
+          }),
+        );
       }
       const others = fields.filter((name) => name !== "status");
-      if (others.length > 0) events.push(eventOf(context, caller, "construct.updated", row, { fields: others }));
+      if (others.length > 0)
+        events.push(eventOf(context, caller, "construct.updated", row, { fields: others }));
       return { row, events };
     },
     by,
@@ -100,14 +144,24 @@ export async function updateConstruct(context: Context, id: string, patch: Const
 }
 
 /** To the trash. Errors: `not_found`, `gone` (already there), `precondition_failed`. */
-export async function deleteConstruct(context: Context, id: string, expected: Expected, caller: Caller): Promise<void> {
+export async function deleteConstruct(
+  context: Context,
+  id: string,
+  expected: Expected,
+  caller: Caller,
+): Promise<void> {
   const deleted = await context.store.constructs.update(
     id,
     (current) => {
       if (current.deleted_at_ms !== null) throw trashed();
       requireRevision(expected, current.revision);
       const now = context.clock.now_ms();
-      const row: Construct = { ...current, deleted_at_ms: now, revision: current.revision + 1, updated_at_ms: now };
+      const row: Construct = {
+        ...current,
+        deleted_at_ms: now,
+        revision: current.revision + 1,
+        updated_at_ms: now,
+      };
       return { row, events: [eventOf(context, caller, "construct.deleted", row)] };
     },
     caller,
@@ -121,7 +175,12 @@ export async function undeleteConstruct(context: Context, id: string, caller: Ca
     id,
     (current) => {
       if (current.deleted_at_ms === null) return { row: null, events: [] };
-      const row: Construct = { ...current, deleted_at_ms: null, revision: current.revision + 1, updated_at_ms: context.clock.now_ms() };
+      const row: Construct = {
+        ...current,
+        deleted_at_ms: null,
+        revision: current.revision + 1,
+        updated_at_ms: context.clock.now_ms(),
+      };
       return { row, events: [eventOf(context, caller, "construct.undeleted", row)] };
     },
     caller,

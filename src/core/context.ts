@@ -18,6 +18,10 @@ export interface Caller {
   actor: Actor;
 }
 
-export function newEvent(context: Context, caller: Caller, event: Omit<NewEvent, "id" | "at_ms" | "actor">): NewEvent {
+export function newEvent(
+  context: Context,
+  caller: Caller,
+  event: Omit<NewEvent, "id" | "at_ms" | "actor">,
+): NewEvent {
   return { id: context.ids.next(), at_ms: context.clock.now_ms(), actor: caller.actor, ...event };
 }

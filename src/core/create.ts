@@ -15,13 +15,20 @@ export function createDigest(body: unknown): string {
 }
 
 /** What a create answers. Errors: `gone` when the thing was deleted, `conflict` when another body made it. */
-export function settleCreate<Row extends { id: string; deleted_at_ms?: number | null }>(inserted: Inserted<Row>, digest: string): Created<Row> {
+export function settleCreate<Row extends { id: string; deleted_at_ms?: number | null }>(
+  inserted: Inserted<Row>,
+  digest: string,
+): Created<Row> {
   if (inserted.created) return { created: true, row: inserted.row };
   if (inserted.create_digest !== digest) {
-    throw new Problem("conflict", "This id was created with another body.", { members: { id: inserted.row.id } });
+    throw new Problem("conflict", "This id was created with another body.", {
+      members: { id: inserted.row.id },
+    });
   }
   if (inserted.row.deleted_at_ms != null) {
-    throw new Problem("gone", "This id was created and then deleted.", { hint: "Undelete it, or use another id." });
+    throw new Problem("gone", "This id was created and then deleted.", {
+      hint: "Undelete it, or use another id.",
+    });
   }
   return { created: false, row: inserted.row };
 }

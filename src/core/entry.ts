@@ -34,14 +34,27 @@ function isSame(sent: SentEntry, line: Uint8Array): boolean {
 function splitLines(lines: Lines): Uint8Array[] {
   return lines.pieces.flatMap((piece) => {
     const starts = lineStarts(piece);
-    return Array.from({ length: starts.length - 1 }, (_, index) => piece.subarray(starts[index], (starts[index + 1] ?? 0) - 1));
+    return Array.from({ length: starts.length - 1 }, (_, index) =>
+      piece.subarray(starts[index], (starts[index + 1] ?? 0) - 1),
+    );
   });
 }
 
-async function readRange(context: Context, session_id: string, from_seq: number, through_seq: number): Promise<Uint8Array[]> {
+async function readRange(
+  context: Context,
+  session_id: string,
+  from_seq: number,
+  through_seq: number,
+): Promise<Uint8Array[]> {
   const found: Uint8Array[] = [];
-  for (let from = from_seq; from <= through_seq; ) {
-    const lines = await context.store.entries.read(session_id, { from_seq: from, through_seq, direction: "forward", limit: limit("page_items_count"), max_bytes: limit("page_bytes") });
+  for (let from = from_seq; from <= through_seq;) {
+    const lines = await context.store.entries.read(session_id, {
+      from_seq: from,
+      through_seq,
+      direction: "forward",
+      limit: limit("page_items_count"),
+      max_bytes: limit("page_bytes"),
+    });
     found.push(...splitLines(lines));
     if (lines.next === null) break;
     from = lines.next;
@@ -50,16 +63,30 @@ async function readRange(context: Context, session_id: string, from_seq: number,
 }
 
 /** The append had been done before, exactly so; or it is a conflict. */
-async function replayed(context: Context, session_id: string, sent: readonly SentEntry[], after: number, current: SessionHead): Promise<AppendResult> {
+async function replayed(
+  context: Context,
+  session_id: string,
+  sent: readonly SentEntry[],
+  after: number,
+  current: SessionHead,
+): Promise<AppendResult> {
   const last_seq = after + sent.length;
   const conflict = (detail: string): Problem =>
-    new Problem("conflict", detail, { hint: "Read from `last_seq`, then append there.", members: { last_seq: current.last_seq, head: current.head } });
+    new Problem("conflict", detail, {
+      hint: "Read from `last_seq`, then append there.",
+      members: { last_seq: current.last_seq, head: current.head },
+    });
   if (after > current.last_seq) throw conflict(`The session ends at ${current.last_seq}, before ${after}.`);
-  if (last_seq > current.last_seq) throw conflict(`The session ends at ${current.last_seq}, not at ${after}.`);
-  if (after < current.dropped_through_seq) throw conflict(`Entries through ${current.dropped_through_seq} were dropped and cannot be compared.`);
+  if (last_seq > current.last_seq)
+    throw conflict(`The session ends at ${current.last_seq}, not at ${after}.`);
+  if (after < current.dropped_through_seq)
+    throw conflict(`Entries through ${current.dropped_through_seq} were dropped and cannot be compared.`);
   const lines = await readRange(context, session_id, after + 1, last_seq);
   const differing = sent.findIndex((entry, index) => !isSame(entry, lines[index] ?? new Uint8Array()));
-  if (differing !== -1) throw conflict(`The session ends at ${current.last_seq}, and entry ${after + 1 + differing} is another one.`);
+  if (differing !== -1)
+    throw conflict(
+      `The session ends at ${current.last_seq}, and entry ${after + 1 + differing} is another one.`,
+    );
   const last = lines.at(-1) ?? new Uint8Array();
   return {
     first_seq: after + 1,
@@ -67,12 +94,20 @@ async function replayed(context: Context, session_id: string, sent: readonly Sen
     head: await context.store.entries.headAt(session_id, last_seq),
     received_at_ms: readHeader(last).header.received_at_ms,
     replayed: true,
-    ...(sent.some((entry) => entry.key !== undefined) && { items: sent.map((_, index) => ({ seq: after + 1 + index, replayed: true })) }),
+    ...(sent.some((entry) => entry.key !== undefined) && {
+      items: sent.map((_, index) => ({ seq: after + 1 + index, replayed: true })),
+    }),
   };
 }
 
 /** Looks at entries that may hold the keys of a request. Errors: `conflict` when one holds the key with another content. */
-async function lookAtKeys(context: Context, session_id: string, sent: readonly SentEntry[], outcome: AppendOutcome & { outcome: "keys" }, known: Map<number, KnownKey>): Promise<void> {
+async function lookAtKeys(
+  context: Context,
+  session_id: string,
+  sent: readonly SentEntry[],
+  outcome: AppendOutcome & { outcome: "keys" },
+  known: Map<number, KnownKey>,
+): Promise<void> {
   for (const [index, seqs] of outcome.candidates) {
     const entry = sent[index];
     if (entry === undefined) continue;
@@ -80,12 +115,18 @@ async function lookAtKeys(context: Context, session_id: string, sent: readonly S
     for (const seq of seqs) {
       // A dropped entry cannot be compared; its hash alone must not let a second copy in.
       if (seq <= outcome.head.dropped_through_seq) {
-        throw new Problem("conflict", `The key of entry ${index + 1} was used by an entry that was dropped.`, { members: { seq, last_seq: outcome.head.last_seq, head: outcome.head.head } });
+        throw new Problem(
+          "conflict",
+          `The key of entry ${index + 1} was used by an entry that was dropped.`,
+          { members: { seq, last_seq: outcome.head.last_seq, head: outcome.head.head } },
+        );
       }
       const [line] = await readRange(context, session_id, seq, seq);
       if (line === undefined || readHeader(line).header.key !== entry.key) continue;
       if (!isSame(entry, line)) {
-        throw new Problem("conflict", `The key of entry ${index + 1} names another entry, ${seq}.`, { members: { seq, last_seq: outcome.head.last_seq, head: outcome.head.head } });
+        throw new Problem("conflict", `The key of entry ${index + 1} names another entry, ${seq}.`, {
+          members: { seq, last_seq: outcome.head.last_seq, head: outcome.head.head },
+        });
       }
       replay_seq = seq;
     }
@@ -104,7 +145,13 @@ function firstOfKey(sent: readonly SentEntry[]): number[] {
       return index;
     }
     const other = sent[earlier];
-    if (other === undefined || other.kind !== entry.kind || other.actor !== entry.actor || other.at_ms !== entry.at_ms || other.body !== entry.body) {
+    if (
+      other === undefined ||
+      other.kind !== entry.kind ||
+      other.actor !== entry.actor ||
+      other.at_ms !== entry.at_ms ||
+      other.body !== entry.body
+    ) {
       throw new Problem("conflict", `Entries ${earlier + 1} and ${index + 1} have the same key and differ.`);
     }
     return earlier;
@@ -112,7 +159,11 @@ function firstOfKey(sent: readonly SentEntry[]): number[] {
 }
 
 /** Every key was there before: nothing is appended. */
-async function allKnown(context: Context, session_id: string, seqs: readonly number[]): Promise<AppendResult> {
+async function allKnown(
+  context: Context,
+  session_id: string,
+  seqs: readonly number[],
+): Promise<AppendResult> {
   const last_seq = Math.max(...seqs);
   const [line] = await readRange(context, session_id, last_seq, last_seq);
   return {
@@ -130,17 +181,33 @@ async function allKnown(context: Context, session_id: string, seqs: readonly num
  * request is harmless: what is there already is answered again. Errors: `not_found`, `gone`, `conflict` (with
  * last_seq and head), `busy`, `storage_full`, `unavailable` (outcome unknown: repeat it).
  */
-export async function appendEntries(context: Context, session_id: string, sent: readonly SentEntry[], after?: Position): Promise<AppendResult> {
+export async function appendEntries(
+  context: Context,
+  session_id: string,
+  sent: readonly SentEntry[],
+  after?: Position,
+): Promise<AppendResult> {
   if (after?.generation !== undefined && after.generation !== context.store.generation) {
-    throw new Problem("conflict", "`after` names another generation of this store.", { hint: "The store was restored: read the session again.", members: { generation: context.store.generation } });
+    throw new Problem("conflict", "`after` names another generation of this store.", {
+      hint: "The store was restored: read the session again.",
+      members: { generation: context.store.generation },
+    });
   }
   const firsts = firstOfKey(sent);
   const unique = sent.filter((_, index) => firsts[index] === index);
   const received_at_ms = context.clock.now_ms();
-  const entries: NewEntry[] = unique.map((entry) => ({ ...entry, actor: entry.actor ?? "agent", at_ms: entry.at_ms ?? received_at_ms }));
+  const entries: NewEntry[] = unique.map((entry) => ({
+    ...entry,
+    actor: entry.actor ?? "agent",
+    at_ms: entry.at_ms ?? received_at_ms,
+  }));
   const known = new Map<number, KnownKey>();
   for (let round = 0; round < APPEND_ROUNDS; round += 1) {
-    const outcome = await context.store.entries.append(session_id, entries, { received_at_ms, known, ...(after && { after: after.seq }) });
+    const outcome = await context.store.entries.append(session_id, entries, {
+      received_at_ms,
+      known,
+      ...(after && { after: after.seq }),
+    });
     if (outcome.outcome === "appended") {
       context.bell.ring(session_id);
       return withRepeats(outcome.result, sent, firsts);
@@ -151,15 +218,25 @@ export async function appendEntries(context: Context, session_id: string, sent: 
     }
     await lookAtKeys(context, session_id, unique, outcome, known);
     const seqs = unique.map((_, index) => known.get(index)?.replay_seq ?? null);
-    if (seqs.every((seq) => seq !== null)) return withRepeats(await allKnown(context, session_id, seqs), sent, firsts);
+    if (seqs.every((seq) => seq !== null))
+      return withRepeats(await allKnown(context, session_id, seqs), sent, firsts);
   }
   throw new Problem("busy", "Too many writers use the same keys at once.", { retry_after_s: 1 });
 }
 
 /** The answer has an item for each entry sent, also for a key that the request repeats. */
-function withRepeats(result: AppendResult, sent: readonly SentEntry[], firsts: readonly number[]): AppendResult {
+function withRepeats(
+  result: AppendResult,
+  sent: readonly SentEntry[],
+  firsts: readonly number[],
+): AppendResult {
   if (result.items === undefined || firsts.every((first, index) => first === index)) return result;
-  const unique_place = new Map(sent.map((_, index) => index).filter((index) => firsts[index] === index).map((index, place) => [index, place]));
+  const unique_place = new Map(
+    sent
+      .map((_, index) => index)
+      .filter((index) => firsts[index] === index)
+      .map((index, place) => [index, place]),
+  );
   const items = firsts.map((first, index) => {
     const item = result.items?.[unique_place.get(first) ?? 0] ?? { seq: result.last_seq, replayed: true };
     return first === index ? item : { seq: item.seq, replayed: true };
@@ -210,7 +287,10 @@ const NEWLINE = Uint8Array.of(10);
 function requireKept(from_seq: number, head: SessionHead): void {
   if (from_seq > head.dropped_through_seq) return;
   const first_seq = head.dropped_through_seq + 1;
-  throw new Problem("gone", `Entries before ${first_seq} were dropped by retention.`, { hint: `Read from ${first_seq}.`, members: { first_seq } });
+  throw new Problem("gone", `Entries before ${first_seq} were dropped by retention.`, {
+    hint: `Read from ${first_seq}.`,
+    members: { first_seq },
+  });
 }
 
 async function headOf(context: Context, session_id: string): Promise<SessionHead> {
@@ -222,7 +302,8 @@ type Direction = { after: number } | { before: number } | { around: number };
 
 function directionOf(question: object, query: EntriesQuery, head: SessionHead): Direction {
   const { after, before, around, cursor } = query;
-  if ([after, before, around, cursor].filter((value) => value !== undefined).length > 1) throw invalid("after", "Only one of after, before, around and cursor may be given.");
+  if ([after, before, around, cursor].filter((value) => value !== undefined).length > 1)
+    throw invalid("after", "Only one of after, before, around and cursor may be given.");
   if (cursor !== undefined) {
     const position = decodeCursor(question, cursor) as Direction | null;
     if (position === null) throw invalid("cursor", "This cursor does not belong to these filters.");
@@ -235,13 +316,25 @@ function directionOf(question: object, query: EntriesQuery, head: SessionHead): 
 }
 
 /** One page of entries. Errors: `not_found`, `gone` (deleted, or dropped: with the first kept seq), `invalid_request`. */
-export async function pageEntries(context: Context, session_id: string, query: EntriesQuery): Promise<EntriesPage> {
+export async function pageEntries(
+  context: Context,
+  session_id: string,
+  query: EntriesQuery,
+): Promise<EntriesPage> {
   const head = await headOf(context, session_id);
-  const question = { entries: session_id, kinds: query.kinds === undefined ? undefined : [...query.kinds].sort() };
+  const question = {
+    entries: session_id,
+    kinds: query.kinds === undefined ? undefined : [...query.kinds].sort(),
+  };
   const direction = directionOf(question, query, head);
-  const common = { limit: query.limit, max_bytes: query.max_bytes, ...(query.kinds && { kinds: new Set(query.kinds) }) };
-  const read = (part: Pick<LinesQuery, "from_seq" | "through_seq" | "direction"> & { limit?: number; max_bytes?: number }): Promise<Lines> =>
-    context.store.entries.read(session_id, { ...common, ...part });
+  const common = {
+    limit: query.limit,
+    max_bytes: query.max_bytes,
+    ...(query.kinds && { kinds: new Set(query.kinds) }),
+  };
+  const read = (
+    part: Pick<LinesQuery, "from_seq" | "through_seq" | "direction"> & { limit?: number; max_bytes?: number },
+  ): Promise<Lines> => context.store.entries.read(session_id, { ...common, ...part });
   const first_kept = head.dropped_through_seq + 1;
 
   // Where the page begins and ends, whatever was filtered out of it: from there the neighbours go on.
@@ -255,14 +348,29 @@ export async function pageEntries(context: Context, session_id: string, query: E
   } else if ("before" in direction) {
     at = direction.before;
     requireKept(at, head);
-    earlier = await read({ from_seq: first_kept, through_seq: Math.min(at - 1, head.last_seq), direction: "backward" });
+    earlier = await read({
+      from_seq: first_kept,
+      through_seq: Math.min(at - 1, head.last_seq),
+      direction: "backward",
+    });
   } else {
     at = direction.around;
     requireKept(at, head);
     if (query.limit > 1) {
-      earlier = await read({ from_seq: first_kept, through_seq: Math.min(at - 1, head.last_seq), direction: "backward", limit: Math.floor(query.limit / 2), max_bytes: Math.ceil(query.max_bytes / 2) });
+      earlier = await read({
+        from_seq: first_kept,
+        through_seq: Math.min(at - 1, head.last_seq),
+        direction: "backward",
+        limit: Math.floor(query.limit / 2),
+        max_bytes: Math.ceil(query.max_bytes / 2),
+      });
     }
-    later = await read({ from_seq: at, through_seq: head.last_seq, direction: "forward", limit: query.limit - (earlier?.count ?? 0) });
+    later = await read({
+      from_seq: at,
+      through_seq: head.last_seq,
+      direction: "forward",
+      limit: query.limit - (earlier?.count ?? 0),
+    });
   }
   const after_next = later === null ? (at <= head.last_seq ? at : null) : later.next;
   const before_next = earlier === null ? (at > first_kept ? at - 1 : null) : earlier.next;
@@ -295,14 +403,30 @@ export interface RangeQuery {
  * The lines of a range up to where the session ends now, bodies whole, a piece at a time in constant memory.
  * Errors before the first piece: `not_found`, `gone`.
  */
-export async function streamEntries(context: Context, session_id: string, query: RangeQuery): Promise<AsyncGenerator<Uint8Array>> {
+export async function streamEntries(
+  context: Context,
+  session_id: string,
+  query: RangeQuery,
+): Promise<AsyncGenerator<Uint8Array>> {
   const head = await headOf(context, session_id);
   const from = (query.after ?? head.dropped_through_seq) + 1;
   requireKept(from, head);
-  return readPieces(context, session_id, from, Math.min(head.last_seq, (query.before ?? head.last_seq + 1) - 1), query);
+  return readPieces(
+    context,
+    session_id,
+    from,
+    Math.min(head.last_seq, (query.before ?? head.last_seq + 1) - 1),
+    query,
+  );
 }
 
-async function* readPieces(context: Context, session_id: string, from: number, through_seq: number, query: RangeQuery): AsyncGenerator<Uint8Array> {
+async function* readPieces(
+  context: Context,
+  session_id: string,
+  from: number,
+  through_seq: number,
+  query: RangeQuery,
+): AsyncGenerator<Uint8Array> {
   let left = query.limit ?? Number.MAX_SAFE_INTEGER;
   let next: number | null = from;
   while (next !== null && next <= through_seq && left > 0) {
@@ -324,13 +448,22 @@ async function* readPieces(context: Context, session_id: string, from: number, t
  * The whole transcript as it stands now: wire lines, or with `zstd` frames as they are stored. Errors before the
  * first piece: `not_found`, `gone`.
  */
-export async function streamTranscript(context: Context, session_id: string, encoding: "identity" | "zstd"): Promise<AsyncGenerator<Uint8Array>> {
+export async function streamTranscript(
+  context: Context,
+  session_id: string,
+  encoding: "identity" | "zstd",
+): Promise<AsyncGenerator<Uint8Array>> {
   const head = await headOf(context, session_id);
   return readChunks(context, session_id, head, encoding);
 }
 
-async function* readChunks(context: Context, session_id: string, head: SessionHead, encoding: "identity" | "zstd"): AsyncGenerator<Uint8Array> {
-  for (let from = head.dropped_through_seq + 1; from <= head.last_seq; ) {
+async function* readChunks(
+  context: Context,
+  session_id: string,
+  head: SessionHead,
+  encoding: "identity" | "zstd",
+): AsyncGenerator<Uint8Array> {
+  for (let from = head.dropped_through_seq + 1; from <= head.last_seq;) {
     const chunk = await context.store.entries.chunk(session_id, from, head.last_seq, encoding);
     if (chunk === null) return;
     yield chunk.data;

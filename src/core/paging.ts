@@ -14,7 +14,9 @@ export interface PageRequest {
 function isPosition(value: unknown): value is ListPosition {
   if (typeof value !== "object" || value === null) return false;
   const { value: sort_value, id } = value as Record<string, unknown>;
-  return (typeof sort_value === "string" || Number.isSafeInteger(sort_value)) && typeof id === "string" && isId(id);
+  return (
+    (typeof sort_value === "string" || Number.isSafeInteger(sort_value)) && typeof id === "string" && isId(id)
+  );
 }
 
 /**
@@ -28,9 +30,13 @@ export async function pageOfList<Row>(
   count: () => Promise<number>,
 ): Promise<Page<Row>> {
   const position = request.cursor === undefined ? undefined : decodeCursor(question, request.cursor);
-  if (position !== undefined && !isPosition(position)) throw invalid("cursor", "This cursor does not belong to these filters.");
+  if (position !== undefined && !isPosition(position))
+    throw invalid("cursor", "This cursor does not belong to these filters.");
   const found = await list(request.limit, position);
-  const page: Page<Row> = { items: found.items, next_cursor: found.next === null ? null : encodeCursor(question, found.next) };
+  const page: Page<Row> = {
+    items: found.items,
+    next_cursor: found.next === null ? null : encodeCursor(question, found.next),
+  };
   if (request.count === true) page.total_count = await count();
   return page;
 }

@@ -20,15 +20,34 @@ function deleted(): Problem {
 }
 
 function constructTrashed(): Problem {
-  return new Problem("gone", "The construct of this session is in the trash.", { hint: "Undelete the construct." });
+  return new Problem("gone", "The construct of this session is in the trash.", {
+    hint: "Undelete the construct.",
+  });
 }
 
-function eventOf(context: Context, caller: Caller, type: EventType, row: Session, workspace_id: string, data: NewEvent["data"] = {}): NewEvent {
-  return newEvent(context, caller, { type, workspace_id, construct_id: row.construct_id, session_id: row.id, data: { title: row.title, ...data } });
+function eventOf(
+  context: Context,
+  caller: Caller,
+  type: EventType,
+  row: Session,
+  workspace_id: string,
+  data: NewEvent["data"] = {},
+): NewEvent {
+  return newEvent(context, caller, {
+    type,
+    workspace_id,
+    construct_id: row.construct_id,
+    session_id: row.id,
+    data: { title: row.title, ...data },
+  });
 }
 
 /** Creates a session, or gives the one that the same body made. Errors: `conflict`, `gone`, `invalid_request` (no such construct or parent). */
-export async function createSession(context: Context, input: SessionCreate, caller: Caller): Promise<Created<Session>> {
+export async function createSession(
+  context: Context,
+  input: SessionCreate,
+  caller: Caller,
+): Promise<Created<Session>> {
   const now = context.clock.now_ms();
   const row: Session = {
     id: input.id ?? context.ids.next(),
@@ -55,7 +74,10 @@ export async function createSession(context: Context, input: SessionCreate, call
   };
   const digest = createDigest({ ...input, id: undefined });
   const inserted = await context.store.sessions.insert(row, digest, (workspace_id) => [
-    eventOf(context, caller, "session.created", row, workspace_id, { agent: row.agent, parent_id: row.parent_id }),
+    eventOf(context, caller, "session.created", row, workspace_id, {
+      agent: row.agent,
+      parent_id: row.parent_id,
+    }),
   ]);
   return settleCreate(inserted, digest);
 }
@@ -70,17 +92,29 @@ export async function getSession(context: Context, id: string): Promise<Session>
 }
 
 /** Errors: `invalid_request` for a foreign cursor. */
-export function listSessions(context: Context, filter: SessionFilter, order: { sort: "updated" | "created"; order: "asc" | "desc" }, page: PageRequest): Promise<Page<Session>> {
+export function listSessions(
+  context: Context,
+  filter: SessionFilter,
+  order: { sort: "updated" | "created"; order: "asc" | "desc" },
+  page: PageRequest,
+): Promise<Page<Session>> {
   return pageOfList(
     { list: "sessions", ...filter, ...order },
     page,
-    (limit, position) => context.store.sessions.list({ ...filter, ...order, limit, ...(position && { position }) }),
+    (limit, position) =>
+      context.store.sessions.list({ ...filter, ...order, limit, ...(position && { position }) }),
     () => context.store.sessions.count(filter),
   );
 }
 
 /** Errors: `not_found`, `gone`, `precondition_failed`. Ending a session without a time sets it to now. */
-export async function updateSession(context: Context, id: string, patch: SessionPatch, expected: Expected, caller: Caller): Promise<Session> {
+export async function updateSession(
+  context: Context,
+  id: string,
+  patch: SessionPatch,
+  expected: Expected,
+  caller: Caller,
+): Promise<Session> {
   const updated = await context.store.sessions.update(id, (current, { workspace_id, construct_deleted }) => {
     if (current.deleted_at_ms !== null) throw deleted();
     if (construct_deleted) throw constructTrashed();
@@ -92,11 +126,18 @@ export async function updateSession(context: Context, id: string, patch: Session
     const events: NewEvent[] = [];
     if (fields.includes("status")) {
       row.status_since_at_ms = now;
-      if (row.status === "ended" && patch.ended_at_ms === undefined && row.ended_at_ms === null) row.ended_at_ms = now;
-      events.push(eventOf(context, caller, "session.status_changed", row, workspace_id, { from: current.status, to: row.status }));
+      if (row.status === "ended" && patch.ended_at_ms === undefined && row.ended_at_ms === null)
+        row.ended_at_ms = now;
+      events.push(
+        eventOf(context, caller, "session.status_changed", row, workspace_id, {
+          from: current.status,
+          to: row.status,
+        }),
+      );
     }
     const others = fields.filter((name) => name !== "status");
-    if (others.length > 0) events.push(eventOf(context, caller, "session.updated", row, workspace_id, { fields: others }));
+    if (others.length > 0)
+      events.push(eventOf(context, caller, "session.updated", row, workspace_id, { fields: others }));
     return { row, events };
   });
   if (updated === null) throw missing();
@@ -104,12 +145,22 @@ export async function updateSession(context: Context, id: string, patch: Session
 }
 
 /** Hides the session and its transcript; nothing is removed. Errors: `not_found`, `gone`, `precondition_failed`. */
-export async function deleteSession(context: Context, id: string, expected: Expected, caller: Caller): Promise<void> {
+export async function deleteSession(
+  context: Context,
+  id: string,
+  expected: Expected,
+  caller: Caller,
+): Promise<void> {
   const hidden = await context.store.sessions.update(id, (current, { workspace_id }) => {
     if (current.deleted_at_ms !== null) throw deleted();
     requireRevision(expected, current.revision);
     const now = context.clock.now_ms();
-    const row: Session = { ...current, deleted_at_ms: now, revision: current.revision + 1, updated_at_ms: now };
+    const row: Session = {
+      ...current,
+      deleted_at_ms: now,
+      revision: current.revision + 1,
+      updated_at_ms: now,
+    };
     return { row, events: [eventOf(context, caller, "session.deleted", row, workspace_id)] };
   });
   if (hidden === null) throw missing();
@@ -120,7 +171,12 @@ export async function deleteSession(context: Context, id: string, expected: Expe
 export async function undeleteSession(context: Context, id: string, caller: Caller): Promise<Session> {
   const restored = await context.store.sessions.update(id, (current, { workspace_id }) => {
     if (current.deleted_at_ms === null) return { row: null, events: [] };
-    const row: Session = { ...current, deleted_at_ms: null, revision: current.revision + 1, updated_at_ms: context.clock.now_ms() };
+    const row: Session = {
+      ...current,
+      deleted_at_ms: null,
+      revision: current.revision + 1,
+      updated_at_ms: context.clock.now_ms(),
+    };
     return { row, events: [eventOf(context, caller, "session.undeleted", row, workspace_id)] };
   });
   if (restored === null) throw missing();

@@ -25,10 +25,15 @@ export interface Tail {
 }
 
 /** Opens a tail behind a position (the start when absent). Errors: `not_found`, `gone`, `invalid_request` (behind the end). */
-export async function openTail(context: Context, session_id: string, after: Position | undefined): Promise<Tail> {
+export async function openTail(
+  context: Context,
+  session_id: string,
+  after: Position | undefined,
+): Promise<Tail> {
   const { last_seq, head, dropped_through_seq } = await getSession(context, session_id);
   const foreign = after?.generation !== undefined && after.generation !== context.store.generation;
-  if (after !== undefined && !foreign && after.seq > last_seq) throw invalid("after", `The session ends at ${last_seq}.`);
+  if (after !== undefined && !foreign && after.seq > last_seq)
+    throw invalid("after", `The session ends at ${last_seq}.`);
   let position = foreign ? last_seq : Math.max(after?.seq ?? 0, dropped_through_seq);
   let rung = false;
   let wake: (() => void) | null = null;
@@ -59,7 +64,12 @@ export async function openTail(context: Context, session_id: string, after: Posi
     });
     if (lines.first_seq === null || lines.last_seq === null) return null;
     position = lines.last_seq;
-    return { step: "entries", pieces: lines.pieces.flatMap(inlined), first_seq: lines.first_seq, last_seq: lines.last_seq };
+    return {
+      step: "entries",
+      pieces: lines.pieces.flatMap(inlined),
+      first_seq: lines.first_seq,
+      last_seq: lines.last_seq,
+    };
   };
 
   return {

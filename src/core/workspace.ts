@@ -14,12 +14,28 @@ function missing(): Problem {
   return new Problem("not_found", "There is no such workspace.");
 }
 
-function eventOf(context: Context, caller: Caller, type: EventType, row: Workspace, data: NewEvent["data"] = {}): NewEvent {
-  return newEvent(context, caller, { type, workspace_id: row.id, construct_id: null, session_id: null, data: { name: row.name, ...data } });
+function eventOf(
+  context: Context,
+  caller: Caller,
+  type: EventType,
+  row: Workspace,
+  data: NewEvent["data"] = {},
+): NewEvent {
+  return newEvent(context, caller, {
+    type,
+    workspace_id: row.id,
+    construct_id: null,
+    session_id: null,
+    data: { name: row.name, ...data },
+  });
 }
 
 /** Creates a workspace, or gives the one that the same body made. Errors: `conflict` (id or name is taken). */
-export async function createWorkspace(context: Context, input: WorkspaceCreate, caller: Caller): Promise<Created<Workspace>> {
+export async function createWorkspace(
+  context: Context,
+  input: WorkspaceCreate,
+  caller: Caller,
+): Promise<Created<Workspace>> {
   const now = context.clock.now_ms();
   const row: Workspace = {
     id: input.id ?? context.ids.next(),
@@ -33,7 +49,10 @@ export async function createWorkspace(context: Context, input: WorkspaceCreate, 
     updated_at_ms: now,
   };
   const digest = createDigest({ ...input, id: undefined });
-  return settleCreate(await context.store.workspaces.insert(row, digest, [eventOf(context, caller, "workspace.created", row)]), digest);
+  return settleCreate(
+    await context.store.workspaces.insert(row, digest, [eventOf(context, caller, "workspace.created", row)]),
+    digest,
+  );
 }
 
 /** Errors: `not_found`. */
@@ -44,7 +63,11 @@ export async function getWorkspace(context: Context, id: string): Promise<Worksp
 }
 
 /** By name. Errors: `invalid_request` for a foreign cursor. */
-export function listWorkspaces(context: Context, filter: { q?: string }, page: PageRequest): Promise<Page<Workspace>> {
+export function listWorkspaces(
+  context: Context,
+  filter: { q?: string },
+  page: PageRequest,
+): Promise<Page<Workspace>> {
   return pageOfList(
     { list: "workspaces", ...filter },
     page,
@@ -54,12 +77,23 @@ export function listWorkspaces(context: Context, filter: { q?: string }, page: P
 }
 
 /** Errors: `not_found`, `precondition_failed`, `conflict` (name is taken). A patch that changes nothing keeps the revision. */
-export async function updateWorkspace(context: Context, id: string, patch: WorkspacePatch, expected: Expected, caller: Caller): Promise<Workspace> {
+export async function updateWorkspace(
+  context: Context,
+  id: string,
+  patch: WorkspacePatch,
+  expected: Expected,
+  caller: Caller,
+): Promise<Workspace> {
   const updated = await context.store.workspaces.update(id, (current) => {
     requireRevision(expected, current.revision);
     const fields = changedFields(current, patch as Partial<Workspace>);
     if (fields.length === 0) return { row: null, events: [] };
-    const row = { ...current, ...patch, revision: current.revision + 1, updated_at_ms: context.clock.now_ms() } as Workspace;
+    const row = {
+      ...current,
+      ...patch,
+      revision: current.revision + 1,
+      updated_at_ms: context.clock.now_ms(),
+    } as Workspace;
     return { row, events: [eventOf(context, caller, "workspace.updated", row, { fields })] };
   });
   if (updated === null) throw missing();
@@ -67,7 +101,12 @@ export async function updateWorkspace(context: Context, id: string, patch: Works
 }
 
 /** Errors: `not_found`, `precondition_failed`, `conflict` (it holds constructs, or is the default one). */
-export async function deleteWorkspace(context: Context, id: string, expected: Expected, caller: Caller): Promise<void> {
+export async function deleteWorkspace(
+  context: Context,
+  id: string,
+  expected: Expected,
+  caller: Caller,
+): Promise<void> {
   if (id === DEFAULT_WORKSPACE_ID) throw new Problem("conflict", "The default workspace cannot be deleted.");
   const deleted = await context.store.workspaces.delete(id, (current) => {
     requireRevision(expected, current.revision);

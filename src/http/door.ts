@@ -14,7 +14,7 @@ import { docsOperations } from "./docs.ts";
 import { entryOperations } from "./entry.ts";
 import { createGuard } from "./guard.ts";
 import { healthOperations } from "./health.ts";
-import { createMetrics, type Metrics, metricsOperations } from "./metrics.ts";
+import { createMetrics, type Metrics, metricsOperation } from "./metrics.ts";
 import type { Operation } from "./operation.ts";
 import { logProblem, problemOf, problemResponse } from "./problem.ts";
 import { createRouter, type Router } from "./router.ts";
@@ -69,7 +69,7 @@ function operationsOf(options: DoorOptions, state: DoorState, metrics: Metrics):
       tails_count: waits.tails_count ?? limit("tails_count"),
     }),
     ...healthOperations(context, state, options),
-    ...metricsOperations(metrics),
+    metricsOperation(metrics),
   ];
   return [...operations, ...docsOperations(operations, options.version)];
 }

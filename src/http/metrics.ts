@@ -1,10 +1,7 @@
-/**
- * What is measured, in the text format of Prometheus. One registry a door, so that two in one process do not
- * mix.
- */
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+/** What is measured. One set a door, so that two in one process do not mix. */
 import type { Context } from "../core/context.ts";
 import { operation, type Operation } from "./operation.ts";
+import { counters, type Family, histogram, reading } from "./prometheus.ts";
 import type { DoorState } from "./state.ts";
 
 export interface Metrics {
@@ -12,15 +9,17 @@ export interface Metrics {
   observeRequest(route: string, method: string, status: number, elapsed_ms: number): void;
   /** One append that was stored, not replayed. */
   countAppend(entries_count: number, body_bytes: number): void;
-  text(): Promise<string>;
-  content_type: string;
+  text(): string;
 }
 
 /** Upper bounds in seconds: an append of a millisecond and an export of a minute are both told apart. */
-const DURATION_BUCKETS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30];
+const DURATION_BOUNDS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30];
 
 /** Methods that are counted by name; a client cannot make up new series. */
 const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+
+/** Classes of statuses by their first digit. */
+const CLASSES = ["", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 export interface MetricsOptions {
   version: string;
@@ -29,172 +28,100 @@ export interface MetricsOptions {
 
 /** Metrics of one door and its store. */
 export function createMetrics(context: Context, state: DoorState, options: MetricsOptions): Metrics {
-  const registry = new Registry();
-  const registers = [registry];
-  const requests = new Counter({
-    name: "synthetic_http_requests_total",
-    help: "Requests by route, method and status class",
-    labelNames: ["route", "method", "status"],
-    registers,
-  });
-  const durations = new Histogram({
-    name: "synthetic_http_request_duration_seconds",
-    help: "Time until the response began",
-    labelNames: ["route", "method"],
-    buckets: DURATION_BUCKETS_S,
-    registers,
-  });
-  const entries = new Counter({
-    name: "synthetic_appended_entries_total",
-    help: "Entries appended, replays apart",
-    registers,
-  });
-  const bytes = new Counter({
-    name: "synthetic_appended_request_bytes_total",
-    help: "Bytes of the append requests that were stored",
-    registers,
-  });
-  addServerGauges(registry, state, options);
-  addStoreMetrics(registry, context);
+  const requests = counters("synthetic_http_requests_total", "Requests by route, method and status class", [
+    "route",
+    "method",
+    "status",
+  ]);
+  const durations = histogram(
+    "synthetic_http_request_duration_seconds",
+    "Time until the response began",
+    ["route", "method"],
+    DURATION_BOUNDS_S,
+  );
+  const entries = counters("synthetic_appended_entries_total", "Entries appended, replays apart", []);
+  const bytes = counters(
+    "synthetic_appended_request_bytes_total",
+    "Bytes of the appends that were stored",
+    [],
+  );
+  const all = [
+    requests,
+    durations,
+    entries,
+    bytes,
+    ...serverFamilies(state, options),
+    ...storeFamilies(context),
+  ];
   return {
     observeRequest(route, method, status, elapsed_ms) {
       const name = METHODS.has(method) ? method : "other";
-      requests.inc({ route, method: name, status: `${Math.floor(status / 100)}xx` });
-      durations.observe({ route, method: name }, elapsed_ms / 1_000);
+      requests.add(1, route, name, CLASSES[Math.floor(status / 100)] ?? "");
+      durations.observe(elapsed_ms / 1_000, route, name);
     },
     countAppend(entries_count, body_bytes) {
-      entries.inc(entries_count);
-      bytes.inc(body_bytes);
+      entries.add(entries_count);
+      bytes.add(body_bytes);
     },
-    text: () => registry.metrics(),
-    content_type: registry.contentType,
+    text: () => all.map((family) => family.text()).join(""),
   };
 }
 
-/** A gauge that is read when it is asked for. */
-function gauge(registry: Registry, name: string, help: string, read: () => number): void {
-  new Gauge({
-    name,
-    help,
-    registers: [registry],
-    collect() {
-      this.set(read());
-    },
-  });
+function serverFamilies(state: DoorState, { version, started_at_ms }: MetricsOptions): Family[] {
+  const build = counters("synthetic_build_info", "Always 1; the version is its label", ["version", "bun"]);
+  build.add(1, version, Bun.version);
+  const gauge = (name: string, help: string, read: () => number): Family =>
+    reading("gauge", name, help, read);
+  return [
+    build,
+    gauge(
+      "synthetic_http_active_requests",
+      "Requests under way, open tails among them",
+      () => state.active_count,
+    ),
+    gauge("synthetic_tails_open", "Open tails", () => state.tails.size),
+    gauge("process_resident_memory_bytes", "Resident memory", () => process.memoryUsage.rss()),
+    gauge("process_start_time_seconds", "Start, seconds since 1970", () => started_at_ms / 1_000),
+  ];
 }
 
-/** A counter whose count is kept elsewhere. */
-function counter(registry: Registry, name: string, help: string, read: () => number): void {
-  new Counter({
-    name,
-    help,
-    registers: [registry],
-    collect() {
-      this.reset();
-      this.inc(read());
-    },
-  });
+function storeFamilies({ store }: Context): Family[] {
+  const gauge = (name: string, help: string, read: () => number): Family =>
+    reading("gauge", `synthetic_store_${name}`, help, read);
+  const counter = (name: string, help: string, read: () => number): Family =>
+    reading("counter", `synthetic_store_${name}`, help, read);
+  const stats = () => store.stats();
+  return [
+    gauge("hot_rows_bytes", "Entries that are still rows", () => stats().hot_rows_bytes),
+    gauge("wal_bytes", "Write-ahead log", () => stats().wal_bytes),
+    gauge("database_bytes", "Database file", () => stats().database_bytes),
+    gauge("freelist_bytes", "Free pages in the database file", () => stats().freelist_bytes),
+    gauge("writer_queue", "Transactions that wait for the writer", () => stats().writer.queue_count),
+    counter("writer_groups_total", "Group commits", () => stats().writer.group_count),
+    counter("commits_total", "Transactions committed", () => stats().writer.commit_count),
+    counter("failures_total", "Transactions that the engine failed", () => stats().writer.failed_count),
+    counter("sealed_frames_total", "Frames sealed", () => stats().sealed_frame_count),
+    counter("frame_cache_hits_total", "Frames found decompressed", () => stats().frame_cache.hits),
+    counter("frame_cache_misses_total", "Frames not found so", () => stats().frame_cache.misses),
+    gauge("frame_cache_bytes", "Decompressed frames in memory", () => stats().frame_cache.bytes),
+  ];
 }
 
-function addServerGauges(registry: Registry, state: DoorState, options: MetricsOptions): void {
-  const info = new Gauge({
-    name: "synthetic_build_info",
-    help: "Always 1; the version is its label",
-    labelNames: ["version", "bun"],
-    registers: [registry],
-  });
-  info.set({ version: options.version, bun: Bun.version }, 1);
-  gauge(
-    registry,
-    "synthetic_http_active_requests",
-    "Requests under way, open tails among them",
-    () => state.active_count,
-  );
-  gauge(registry, "synthetic_tails_open", "Open tails", () => state.tails.size);
-  gauge(registry, "process_resident_memory_bytes", "Resident memory", () => process.memoryUsage.rss());
-  gauge(
-    registry,
-    "process_start_time_seconds",
-    "Start of the process, seconds since 1970",
-    () => options.started_at_ms / 1_000,
-  );
-}
-
-function addStoreMetrics(registry: Registry, context: Context): void {
-  const stats = () => context.store.stats();
-  gauge(
-    registry,
-    "synthetic_store_hot_rows_bytes",
-    "Entries that are still rows",
-    () => stats().hot_rows_bytes,
-  );
-  gauge(registry, "synthetic_store_wal_bytes", "Write-ahead log", () => stats().wal_bytes);
-  gauge(registry, "synthetic_store_database_bytes", "Database file", () => stats().database_bytes);
-  gauge(
-    registry,
-    "synthetic_store_freelist_bytes",
-    "Free pages in the database file",
-    () => stats().freelist_bytes,
-  );
-  gauge(
-    registry,
-    "synthetic_store_writer_queue",
-    "Transactions waiting for the writer",
-    () => stats().writer.queue_count,
-  );
-  counter(registry, "synthetic_store_writer_groups_total", "Group commits", () => stats().writer.group_count);
-  counter(
-    registry,
-    "synthetic_store_commits_total",
-    "Transactions committed",
-    () => stats().writer.commit_count,
-  );
-  counter(
-    registry,
-    "synthetic_store_failures_total",
-    "Transactions failed by the engine",
-    () => stats().writer.failed_count,
-  );
-  counter(registry, "synthetic_store_sealed_frames_total", "Frames sealed", () => stats().sealed_frame_count);
-  counter(
-    registry,
-    "synthetic_frame_cache_hits_total",
-    "Decompressed frames found in memory",
-    () => stats().frame_cache.hits,
-  );
-  counter(
-    registry,
-    "synthetic_frame_cache_misses_total",
-    "Decompressed frames not found in memory",
-    () => stats().frame_cache.misses,
-  );
-  gauge(
-    registry,
-    "synthetic_frame_cache_bytes",
-    "Decompressed frames in memory",
-    () => stats().frame_cache.bytes,
-  );
-}
+const CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
 
 /** The route that gives them. */
-export function metricsOperations(metrics: Metrics): Operation[] {
-  return [
-    operation(
-      {
-        method: "get",
-        path: "/metrics",
-        name: "getMetrics",
-        tag: "server",
-        summary: "Metrics for Prometheus",
-        outcomes: [
-          {
-            status: 200,
-            description: "Text exposition format 0.0.4",
-            content: { "text/plain": { type: "string" } },
-          },
-        ],
-      },
-      async () => new Response(await metrics.text(), { headers: { "Content-Type": metrics.content_type } }),
-    ),
-  ];
+export function metricsOperation(metrics: Metrics): Operation {
+  return operation(
+    {
+      method: "get",
+      path: "/metrics",
+      name: "getMetrics",
+      tag: "server",
+      summary: "Metrics for Prometheus",
+      outcomes: [
+        { status: 200, description: "Text format 0.0.4", content: { "text/plain": { type: "string" } } },
+      ],
+    },
+    () => new Response(metrics.text(), { headers: { "Content-Type": CONTENT_TYPE } }),
+  );
 }

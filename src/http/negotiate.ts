@@ -62,9 +62,11 @@ export function bodyType<T extends string>(request: Request, allowed: readonly T
       hint: "Send the body without Content-Encoding.",
     });
   }
-  const [name = "", ...parameters] = (request.headers.get("content-type") ?? "")
-    .split(";")
-    .map((piece) => piece.trim().toLowerCase());
+  const header = request.headers.get("content-type") ?? "";
+  // Nearly all requests: the name alone, in lower case.
+  const plain = allowed.find((candidate) => candidate === header);
+  if (plain !== undefined) return plain;
+  const [name = "", ...parameters] = header.split(";").map((piece) => piece.trim().toLowerCase());
   const type = allowed.find((candidate) => candidate === name);
   const is_utf8 = parameters.every((parameter) => parameter === "" || /^charset="?utf-?8"?$/.test(parameter));
   if (type !== undefined && is_utf8) return type;

@@ -15,7 +15,13 @@ export function nextHead(head: Uint8Array, headed: string | Uint8Array): Uint8Ar
 }
 
 /** The head after the wire lines in `bytes`; `starts` is what `lineStarts` gave, each line ends before its newline. */
-export function headAfterLines(head: Uint8Array, bytes: Uint8Array, starts: Uint32Array, from = 0, to = starts.length - 1): Uint8Array {
+export function headAfterLines(
+  head: Uint8Array,
+  bytes: Uint8Array,
+  starts: Uint32Array,
+  from = 0,
+  to = starts.length - 1,
+): Uint8Array {
   let current = head;
   for (let index = from; index < to; index += 1) {
     const start = starts[index] ?? 0;

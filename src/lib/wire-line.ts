@@ -37,7 +37,8 @@ export function headedStart(bytes: Uint8Array, start: number): number {
 
 /** The longest that the members before `body` can be: a key of 200 characters, each escaped to six at most. */
 const HEADER_BYTES = 2_048;
-const HEADER = /^\{"received_at_ms":(\d+),"seq":(\d+),"kind":"([a-z_]+)","actor":"([a-z]+)","at_ms":(\d+)(?:,"key":("(?:[^"\\]|\\.)*"))?,"body":/;
+const HEADER =
+  /^\{"received_at_ms":(\d+),"seq":(\d+),"kind":"([a-z_]+)","actor":"([a-z]+)","at_ms":(\d+)(?:,"key":("(?:[^"\\]|\\.)*"))?,"body":/;
 
 /** The members before the body, and where the body begins, relative to `start`. Throws on what is not a wire line. */
 export function readHeader(bytes: Uint8Array, start = 0): { header: LineHeader; body_start: number } {
@@ -46,7 +47,13 @@ export function readHeader(bytes: Uint8Array, start = 0): { header: LineHeader; 
   const found = HEADER.exec(text);
   if (found === null) throw new Error("not a wire line");
   const [matched, received_at_ms, seq, kind, actor, at_ms, key] = found;
-  const header: LineHeader = { received_at_ms: Number(received_at_ms), seq: Number(seq), kind: kind ?? "", actor: actor ?? "", at_ms: Number(at_ms) };
+  const header: LineHeader = {
+    received_at_ms: Number(received_at_ms),
+    seq: Number(seq),
+    kind: kind ?? "",
+    actor: actor ?? "",
+    at_ms: Number(at_ms),
+  };
   if (key !== undefined) header.key = JSON.parse(key) as string;
   return { header, body_start: Buffer.byteLength(matched) };
 }
@@ -69,7 +76,9 @@ export function previewLine(line: Uint8Array, preview_characters: number): Uint8
   const { body_start } = readHeader(line);
   const body_bytes = line.byteLength - body_start - 1;
   // Four bytes a character at most; a character cut at the end is dropped with the slice.
-  const text = decoder.decode(line.subarray(body_start, body_start + Math.min(body_bytes, preview_characters * 4)));
+  const text = decoder.decode(
+    line.subarray(body_start, body_start + Math.min(body_bytes, preview_characters * 4)),
+  );
   const preview = JSON.stringify(text.slice(0, preview_characters).toWellFormed());
   const head = decoder.decode(line.subarray(0, body_start));
   return Buffer.from(`${head}null,"body_bytes":${body_bytes},"preview":${preview}}`);

@@ -3,11 +3,24 @@ import { z } from "@hono/zod-openapi";
 import { ID_PATTERN } from "../lib/ids.ts";
 import { limit } from "../limits.ts";
 
-export const Id = z.string().regex(ID_PATTERN, "a UUID in lower case is expected").meta({ id: "Id", description: "UUID; the server makes version 7", example: "01940000-0000-7000-8000-000000000000" });
+export const Id = z
+  .string()
+  .regex(ID_PATTERN, "a UUID in lower case is expected")
+  .meta({
+    id: "Id",
+    description: "UUID; the server makes version 7",
+    example: "01940000-0000-7000-8000-000000000000",
+  });
 
-export const Instant = z.int().min(0).max(8_640_000_000_000_000).meta({ id: "Instant", description: "UTC, milliseconds since 1970" });
+export const Instant = z
+  .int()
+  .min(0)
+  .max(8_640_000_000_000_000)
+  .meta({ id: "Instant", description: "UTC, milliseconds since 1970" });
 
-export const Actor = z.enum(["user", "agent", "system", "tool"]).meta({ id: "Actor", description: "Who did it" });
+export const Actor = z
+  .enum(["user", "agent", "system", "tool"])
+  .meta({ id: "Actor", description: "Who did it" });
 export type Actor = z.infer<typeof Actor>;
 
 /** Text that can be stored and compared: no lone surrogates, no NUL. */
@@ -16,7 +29,10 @@ export function text(min: number, max: number): z.ZodString {
     .string()
     .min(min)
     .max(max)
-    .refine((value) => value.isWellFormed() && !value.includes("\0"), "text without NUL and without lone surrogates is expected");
+    .refine(
+      (value) => value.isWellFormed() && !value.includes("\0"),
+      "text without NUL and without lone surrogates is expected",
+    );
 }
 
 export const Title = text(0, limit("title_characters"));
@@ -33,8 +49,15 @@ export const MetadataKey = text(1, limit("metadata_key_characters"));
 
 export const Metadata = z
   .record(MetadataKey, text(0, limit("metadata_value_bytes")))
-  .refine((map) => Object.keys(map).length <= limit("metadata_keys_count"), `at most ${limit("metadata_keys_count")} keys are allowed`)
-  .refine((map) => Object.values(map).every((value) => utf8.encode(value).byteLength <= limit("metadata_value_bytes")), `a value may be ${limit("metadata_value_bytes")} bytes long`)
+  .refine(
+    (map) => Object.keys(map).length <= limit("metadata_keys_count"),
+    `at most ${limit("metadata_keys_count")} keys are allowed`,
+  )
+  .refine(
+    (map) =>
+      Object.values(map).every((value) => utf8.encode(value).byteLength <= limit("metadata_value_bytes")),
+    `a value may be ${limit("metadata_value_bytes")} bytes long`,
+  )
   .meta({ id: "Metadata", description: "Flat map of strings: 64 keys, values up to 1 KiB" });
 export type Metadata = z.infer<typeof Metadata>;
 

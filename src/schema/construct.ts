@@ -4,7 +4,17 @@ import { limit } from "../limits.ts";
 import { Actor, Id, Instant, Metadata, Name, pageOf, Path, Revision, Slug, text, Title } from "./common.ts";
 
 export const ConstructStatus = z
-  .enum(["draft", "provisioning", "active", "awaiting_input", "reviewing", "completed", "parked", "archived", "error"])
+  .enum([
+    "draft",
+    "provisioning",
+    "active",
+    "awaiting_input",
+    "reviewing",
+    "completed",
+    "parked",
+    "archived",
+    "error",
+  ])
   .meta({ id: "ConstructStatus", description: "Any change is allowed; each is kept with its time" });
 export type ConstructStatus = z.infer<typeof ConstructStatus>;
 
@@ -60,7 +70,11 @@ export type ConstructCreate = z.infer<typeof ConstructCreate>;
 
 export const ConstructPatch = ConstructCreate.omit({ id: true, workspace_id: true })
   .partial()
-  .extend({ status_reason: text(1, limit("title_characters")).optional().meta({ description: "Kept beside the status it leads to" }) })
+  .extend({
+    status_reason: text(1, limit("title_characters"))
+      .optional()
+      .meta({ description: "Kept beside the status it leads to" }),
+  })
   .meta({ id: "ConstructPatch" });
 export type ConstructPatch = z.infer<typeof ConstructPatch>;
 

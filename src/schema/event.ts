@@ -2,9 +2,19 @@
 import type { Actor } from "./common.ts";
 
 export const EVENT_TYPES = [
-  "workspace.created", "workspace.updated", "workspace.deleted",
-  "construct.created", "construct.updated", "construct.status_changed", "construct.deleted", "construct.undeleted",
-  "session.created", "session.updated", "session.status_changed", "session.deleted", "session.undeleted",
+  "workspace.created",
+  "workspace.updated",
+  "workspace.deleted",
+  "construct.created",
+  "construct.updated",
+  "construct.status_changed",
+  "construct.deleted",
+  "construct.undeleted",
+  "session.created",
+  "session.updated",
+  "session.status_changed",
+  "session.deleted",
+  "session.undeleted",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number];
 

@@ -6,7 +6,13 @@ import { Id, Instant, Metadata, Name, pageOf, Path, Revision, text, Title } from
 export const SessionStatus = z.enum(["active", "waiting", "ended", "error"]).meta({ id: "SessionStatus" });
 export type SessionStatus = z.infer<typeof SessionStatus>;
 
-export const Head = z.string().regex(/^[0-9a-f]{64}$/).meta({ id: "Head", description: "Running SHA-256 of the transcript, hexadecimal; 64 zeros before the first entry" });
+export const Head = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/)
+  .meta({
+    id: "Head",
+    description: "Running SHA-256 of the transcript, hexadecimal; 64 zeros before the first entry",
+  });
 
 const fields = {
   parent_id: Id.nullable().meta({ description: "The session that started this one; of the same construct" }),
@@ -14,7 +20,9 @@ const fields = {
   agent: Name.nullable(),
   model: Name.nullable(),
   status: SessionStatus,
-  external_id: text(1, limit("name_characters")).nullable().meta({ description: "The agent's own name for the conversation" }),
+  external_id: text(1, limit("name_characters"))
+    .nullable()
+    .meta({ description: "The agent's own name for the conversation" }),
   working_directory: Path.nullable(),
   branch: Name.nullable(),
   started_at_ms: Instant,
@@ -58,7 +66,9 @@ export const SessionCreate = z
   .meta({ id: "SessionCreate" });
 export type SessionCreate = z.infer<typeof SessionCreate>;
 
-export const SessionPatch = SessionCreate.omit({ id: true, construct_id: true, parent_id: true }).partial().meta({ id: "SessionPatch" });
+export const SessionPatch = SessionCreate.omit({ id: true, construct_id: true, parent_id: true })
+  .partial()
+  .meta({ id: "SessionPatch" });
 export type SessionPatch = z.infer<typeof SessionPatch>;
 
 export const SessionPage = pageOf(Session, "SessionPage");

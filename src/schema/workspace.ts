@@ -6,7 +6,9 @@ import { Id, Instant, Metadata, Name, pageOf, Path, Revision, text } from "./com
 const fields = {
   name: Name.meta({ description: "Unique among workspaces" }),
   description: text(0, limit("brief_characters")),
-  repository: text(1, limit("path_characters")).nullable().meta({ description: "Where the code lives, as the user writes it" }),
+  repository: text(1, limit("path_characters"))
+    .nullable()
+    .meta({ description: "Where the code lives, as the user writes it" }),
   path: Path.nullable().meta({ description: "The directory on the machine that works on it" }),
   metadata: Metadata,
 };

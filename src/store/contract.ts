@@ -193,26 +193,45 @@ export interface Store {
 
   constructs: {
     /** The first status period is written with the row. Errors: `invalid_request` when the workspace is not there. */
-    insert(row: Construct, create_digest: string, events: NewEvent[], actor: Actor): Promise<Inserted<Construct>>;
+    insert(
+      row: Construct,
+      create_digest: string,
+      events: NewEvent[],
+      actor: Actor,
+    ): Promise<Inserted<Construct>>;
     /** Also trashed ones. */
     find(id: string): Promise<Construct | null>;
     list(query: ConstructQuery): Promise<ListPage<Construct>>;
     count(filter: ConstructFilter): Promise<number>;
     /** A changed status closes one period and opens the next. Null when there is none. */
-    update(id: string, rule: Rule<Construct>, by: { actor: Actor; status_reason?: string }): Promise<Construct | null>;
+    update(
+      id: string,
+      rule: Rule<Construct>,
+      by: { actor: Actor; status_reason?: string },
+    ): Promise<Construct | null>;
     /** Oldest first. */
     statuses(id: string): Promise<StatusPeriod[]>;
   };
 
   sessions: {
     /** Errors: `invalid_request` when construct or parent is not there, or the parent is of another construct; `gone` when the construct is trashed. */
-    insert(row: Session, create_digest: string, events: (workspace_id: string) => NewEvent[]): Promise<Inserted<Session>>;
+    insert(
+      row: Session,
+      create_digest: string,
+      events: (workspace_id: string) => NewEvent[],
+    ): Promise<Inserted<Session>>;
     /** Also deleted ones; `construct_deleted` tells whether its construct is in the trash. */
     find(id: string): Promise<{ row: Session; workspace_id: string; construct_deleted: boolean } | null>;
     list(query: SessionQuery): Promise<ListPage<Session>>;
     count(filter: SessionFilter): Promise<number>;
     /** Never changes last_seq, head or dropped_through_seq. Null when there is none. */
-    update(id: string, rule: (current: Session, context: { workspace_id: string; construct_deleted: boolean }) => Change<Session>): Promise<Session | null>;
+    update(
+      id: string,
+      rule: (
+        current: Session,
+        context: { workspace_id: string; construct_deleted: boolean },
+      ) => Change<Session>,
+    ): Promise<Session | null>;
   };
 
   entries: {
@@ -228,7 +247,12 @@ export interface Store {
     /** Ascending lines of a range. A filtered read may stop early with nothing found and `next` set. */
     read(session_id: string, query: LinesQuery): Promise<Lines>;
     /** The next piece of the transcript from a seq up to a mark, or null at its end. With `zstd`, stored frames come untouched. */
-    chunk(session_id: string, from_seq: number, through_seq: number, encoding: "identity" | "zstd"): Promise<TranscriptChunk | null>;
+    chunk(
+      session_id: string,
+      from_seq: number,
+      through_seq: number,
+      encoding: "identity" | "zstd",
+    ): Promise<TranscriptChunk | null>;
     /** Seals everything that is still rows, gives back what it can; resolves when nothing is left to do. */
     sealAll(): Promise<void>;
   };

@@ -30,7 +30,7 @@ const entryLine = (body: string): string => `{"kind":"message","at_ms":170000000
 /** Where each request of a file ends: one entry each, or a seeded number of them. */
 function cuts({ bodies }: TranscriptFile, single: boolean, random: Random): number[] {
   const ends: number[] = [];
-  for (let from = 0; from < bodies.length; ) {
+  for (let from = 0; from < bodies.length;) {
     const most = single ? 1 : 1 + random.int(NDJSON_LINES);
     let end = from + 1;
     for (let bytes = bodies[from]?.length ?? 0; end < bodies.length && end - from < most; end += 1) {
@@ -62,7 +62,11 @@ async function send(server: Server, work: Work, single: boolean, random: Random)
 }
 
 /** Does the work of a list with as many workers; the order in which items are taken is the list's. */
-async function inParallel<T>(items: readonly T[], workers: number, work: (item: T, index: number) => Promise<void>): Promise<void> {
+async function inParallel<T>(
+  items: readonly T[],
+  workers: number,
+  work: (item: T, index: number) => Promise<void>,
+): Promise<void> {
   let next = 0;
   await Promise.all(
     Array.from({ length: workers }, async () => {
@@ -84,18 +88,27 @@ function differing(bodies: readonly string[], found: readonly (string | null)[])
 /** Bodies by pages; null for one that came as a preview, whose length and beginning are compared here. */
 async function bodiesByPages(server: Server, { session, file }: Work): Promise<(string | null)[]> {
   const bodies: (string | null)[] = [];
-  for (let query = "limit=500"; ; ) {
+  for (let query = "limit=500"; ;) {
     const text = await (await server.call("GET", `/v1/sessions/${session}/entries?${query}`)).text();
-    const page = JSON.parse(text) as { items: { seq: number; body_bytes?: number; preview?: string }[]; next_cursor: string | null };
+    const page = JSON.parse(text) as {
+      items: { seq: number; body_bytes?: number; preview?: string }[];
+      next_cursor: string | null;
+    };
     // Cut the items' texts out of the page as they stand: each begins with the same member.
     const starts = [...text.matchAll(/\{"received_at_ms":\d+,"seq":/g)].map(({ index }) => index);
     const ends = [...starts.slice(1).map((start) => start - 1), text.lastIndexOf('],"first_seq"')];
     let at = 0;
     for (const item of page.items) {
       const sent = file.bodies[item.seq - 1] ?? "";
-      while (at < starts.length && !text.startsWith(`"seq":${item.seq},`, text.indexOf('"seq":', starts[at]))) at += 1;
+      while (at < starts.length && !text.startsWith(`"seq":${item.seq},`, text.indexOf('"seq":', starts[at])))
+        at += 1;
       if (item.body_bytes !== undefined) {
-        if (Buffer.byteLength(sent) < INLINE_BYTES - 1_000 || item.body_bytes !== Buffer.byteLength(sent) || !sent.startsWith(item.preview ?? "?")) throw new Error(`${file.name}: the preview of ${item.seq} is wrong`);
+        if (
+          Buffer.byteLength(sent) < INLINE_BYTES - 1_000 ||
+          item.body_bytes !== Buffer.byteLength(sent) ||
+          !sent.startsWith(item.preview ?? "?")
+        )
+          throw new Error(`${file.name}: the preview of ${item.seq} is wrong`);
         bodies.push(null);
         continue;
       }
@@ -108,10 +121,17 @@ async function bodiesByPages(server: Server, { session, file }: Work): Promise<(
 }
 
 /** The end of the item at `at`: the next item's start that has the following seq (a body may quote such a start). */
-function nextEnd(starts: readonly number[], ends: readonly number[], at: number, text: string, seq: number): number {
+function nextEnd(
+  starts: readonly number[],
+  ends: readonly number[],
+  at: number,
+  text: string,
+  seq: number,
+): number {
   for (let index = at + 1; index < starts.length; index += 1) {
     const start = starts[index] ?? 0;
-    if (text.startsWith(`"seq":${seq + 1},`, text.indexOf('"seq":', start)) && text[start - 1] === ",") return start - 1;
+    if (text.startsWith(`"seq":${seq + 1},`, text.indexOf('"seq":', start)) && text[start - 1] === ",")
+      return start - 1;
   }
   return ends.at(-1) ?? text.length;
 }
@@ -119,20 +139,30 @@ function nextEnd(starts: readonly number[], ends: readonly number[], at: number,
 async function verify(server: Server, work: Work, random: Random): Promise<string[]> {
   const { file, session } = work;
   const path = `/v1/sessions/${session}`;
-  const stream = await (await server.call("GET", `${path}/transcript`, undefined, { "accept-encoding": "identity" })).text();
+  const stream = await (
+    await server.call("GET", `${path}/transcript`, undefined, { "accept-encoding": "identity" })
+  ).text();
   const transcript = readTranscript(stream);
   const state = await json<{ last_seq: number; head: string }>(server.call("GET", path));
   const failures = transcriptFaults(transcript, state);
   if (state.head !== work.head) failures.push("the head is not the acknowledged one");
-  const by_stream = differing(file.bodies, transcript.lines.map(({ body }) => body));
+  const by_stream = differing(
+    file.bodies,
+    transcript.lines.map(({ body }) => body),
+  );
   if (by_stream !== null) failures.push(`stream: ${by_stream}`);
   // Bun's fetch decodes zstd by itself; that it came so is said by the header.
   const compressed = await server.call("GET", `${path}/transcript`, undefined, { "accept-encoding": "zstd" });
-  if (compressed.headers.get("content-encoding") !== "zstd") failures.push("the transcript is not sent as zstd");
+  if (compressed.headers.get("content-encoding") !== "zstd")
+    failures.push("the transcript is not sent as zstd");
   if ((await compressed.text()) !== stream) failures.push("zstd stream: differs");
   const by_pages = differing(file.bodies, await bodiesByPages(server, work));
   if (by_pages !== null) failures.push(`pages: ${by_pages}`);
-  for (const seq of new Set([1, file.bodies.length, ...Array.from({ length: 3 }, () => 1 + random.int(file.bodies.length))])) {
+  for (const seq of new Set([
+    1,
+    file.bodies.length,
+    ...Array.from({ length: 3 }, () => 1 + random.int(file.bodies.length)),
+  ])) {
     const single = readLine(await (await server.call("GET", `${path}/entries/${seq}`)).text());
     if (single.body !== file.bodies[seq - 1]) failures.push(`entry ${seq}: differs`);
   }
@@ -144,8 +174,10 @@ async function untilSealed(server: Server): Promise<void> {
   const deadline = performance.now() + 40_000;
   while (performance.now() < deadline) {
     const metrics = await (await server.call("GET", "/metrics")).text();
-    const value = (name: string): number => Number(new RegExp(`^${name} (\\S+)$`, "m").exec(metrics)?.[1] ?? Number.NaN);
-    if (value("synthetic_store_hot_rows_bytes") === 0 && value("synthetic_store_freelist_bytes") < 2 << 20) return;
+    const value = (name: string): number =>
+      Number(new RegExp(`^${name} (\\S+)$`, "m").exec(metrics)?.[1] ?? Number.NaN);
+    if (value("synthetic_store_hot_rows_bytes") === 0 && value("synthetic_store_freelist_bytes") < 2 << 20)
+      return;
     await Bun.sleep(200);
   }
   throw new Error("the rows were not sealed in time");
@@ -153,7 +185,9 @@ async function untilSealed(server: Server): Promise<void> {
 
 export async function run({ seed, size, log }: CampaignOptions): Promise<CampaignResult> {
   const random = createRandom(seed);
-  const files = (size === "full" ? corpusTranscripts() : sampleTranscripts()).filter(({ bodies }) => bodies.length > 0);
+  const files = (size === "full" ? corpusTranscripts() : sampleTranscripts()).filter(
+    ({ bodies }) => bodies.length > 0,
+  );
   const data_dir = mkdtempSync(join(tmpdir(), "synthetic-corpus-"));
   const options = { data_dir, env: { SYNTHETIC_SEAL_IDLE_MS: "200" } };
   const failures: string[] = [];
@@ -161,7 +195,14 @@ export async function run({ seed, size, log }: CampaignOptions): Promise<Campaig
   try {
     const construct = await json<{ id: string }>(server.call("POST", "/v1/constructs", { title: "corpus" }));
     const works: Work[] = [];
-    for (const file of files) works.push({ file, head: "", session: (await json<{ id: string }>(server.call("POST", "/v1/sessions", { construct_id: construct.id }))).id });
+    for (const file of files)
+      works.push({
+        file,
+        head: "",
+        session: (
+          await json<{ id: string }>(server.call("POST", "/v1/sessions", { construct_id: construct.id }))
+        ).id,
+      });
     let sent_bytes = 0;
     await inParallel(works, CLIENTS, async (work, index) => {
       const bytes = await send(server, work, index % 2 === 0, random);
@@ -182,8 +223,13 @@ export async function run({ seed, size, log }: CampaignOptions): Promise<Campaig
     await verifyAll("after SIGKILL and a new start");
     await server.stop("SIGTERM");
     const share = statSync(join(data_dir, "synthetic.db")).size / sent_bytes;
-    if (size === "full" && share > SIZE_SHARE) failures.push(`the database is ${share.toFixed(3)} of what was sent`);
-    return { cases: entries * 3, failures, notes: { transcripts: files.length, entries, sent_bytes, database_share: Number(share.toFixed(3)) } };
+    if (size === "full" && share > SIZE_SHARE)
+      failures.push(`the database is ${share.toFixed(3)} of what was sent`);
+    return {
+      cases: entries * 3,
+      failures,
+      notes: { transcripts: files.length, entries, sent_bytes, database_share: Number(share.toFixed(3)) },
+    };
   } finally {
     await server.stop("SIGKILL");
     rmSync(data_dir, { recursive: true, force: true });

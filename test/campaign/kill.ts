@@ -11,7 +11,10 @@ import { type CampaignOptions, type CampaignResult, createRandom, type Random } 
 import { type Server, startServer } from "../support/server.ts";
 import { createWorkload, type Workload } from "../support/workload.ts";
 
-const SIZES = { short: { random: 3, chosen: 3, kills_a_store: 6 }, full: { random: 200, chosen: 200, kills_a_store: 25 } };
+const SIZES = {
+  short: { random: 3, chosen: 3, kills_a_store: 6 },
+  full: { random: 200, chosen: 200, kills_a_store: 25 },
+};
 const ENV = { SYNTHETIC_SEAL_IDLE_MS: "60" };
 const READY_MS = 1_000;
 /** Of a noisy machine: the share of starts that may take longer than READY_MS. */
@@ -22,7 +25,17 @@ const CALLS = { pwrite64: 900, fsync: 220, ftruncate: 3 } as const;
 type Call = keyof typeof CALLS;
 
 function straceOf(call: Call, count: number): string[] {
-  return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", `trace=${call}`, "-e", `inject=${call}:signal=KILL:when=${count}`];
+  return [
+    "strace",
+    "-f",
+    "-qq",
+    "-o",
+    "/dev/null",
+    "-e",
+    `trace=${call}`,
+    "-e",
+    `inject=${call}:signal=KILL:when=${count}`,
+  ];
 }
 
 interface Store {
@@ -49,7 +62,10 @@ async function killAtRandom({ data_dir, workload }: Store, random: Random): Prom
 
 /** Runs the load until strace kills the server at its K-th call, which may be before it serves; gives whether it was. */
 async function killAtCall({ data_dir, workload }: Store, random: Random, call: Call): Promise<boolean> {
-  const wrapper = straceOf(call, 1 + random.int(random.chance(0.5) ? Math.ceil(CALLS[call] / 20) : CALLS[call]));
+  const wrapper = straceOf(
+    call,
+    1 + random.int(random.chance(0.5) ? Math.ceil(CALLS[call] / 20) : CALLS[call]),
+  );
   let server: Server;
   try {
     server = await startServer({ data_dir, env: ENV, wrapper });
@@ -57,7 +73,10 @@ async function killAtCall({ data_dir, workload }: Store, random: Random, call: C
     return true;
   }
   const loaded = workload.run(server, random);
-  const killed = await Promise.race([server.process.exited.then(() => true), Bun.sleep(3_000).then(() => false)]);
+  const killed = await Promise.race([
+    server.process.exited.then(() => true),
+    Bun.sleep(3_000).then(() => false),
+  ]);
   workload.stop();
   if (!killed) await server.stop("SIGKILL");
   await loaded;
@@ -66,7 +85,10 @@ async function killAtCall({ data_dir, workload }: Store, random: Random, call: C
 
 function integrity(data_dir: string): string[] {
   const db = new Database(join(data_dir, "synthetic.db"));
-  const rows = [...db.query("PRAGMA integrity_check").values(), ...db.query("PRAGMA foreign_key_check").values()].flat();
+  const rows = [
+    ...db.query("PRAGMA integrity_check").values(),
+    ...db.query("PRAGMA foreign_key_check").values(),
+  ].flat();
   db.close();
   return rows.length === 1 && rows[0] === "ok" ? [] : [`integrity: ${rows.join("; ")}`];
 }
@@ -74,7 +96,13 @@ function integrity(data_dir: string): string[] {
 export async function run({ seed, size, log }: CampaignOptions): Promise<CampaignResult> {
   const random = createRandom(seed);
   const { random: random_count, chosen, kills_a_store } = SIZES[size];
-  const kinds = [...Array<null>(random_count).fill(null), ...Array.from({ length: chosen }, (_, index) => (["pwrite64", "fsync", "pwrite64", "ftruncate"] as const)[index % 4] ?? "fsync")];
+  const kinds = [
+    ...Array<null>(random_count).fill(null),
+    ...Array.from(
+      { length: chosen },
+      (_, index) => (["pwrite64", "fsync", "pwrite64", "ftruncate"] as const)[index % 4] ?? "fsync",
+    ),
+  ];
   const failures: string[] = [];
   const ready: number[] = [];
   let killed_at_call = 0;
@@ -86,7 +114,11 @@ export async function run({ seed, size, log }: CampaignOptions): Promise<Campaig
     else if (await killAtCall(store, random, call)) killed_at_call += 1;
     const server = await startServer({ data_dir: store.data_dir, env: ENV });
     ready.push(server.started_in_ms);
-    failures.push(...(await store.workload.verify(server)).map((failure) => `kill ${index} (${call ?? "random"}): ${failure}`));
+    failures.push(
+      ...(await store.workload.verify(server)).map(
+        (failure) => `kill ${index} (${call ?? "random"}): ${failure}`,
+      ),
+    );
     if (index % kills_a_store === kills_a_store - 1 || index === kinds.length - 1) {
       await server.stop("SIGTERM");
       failures.push(...integrity(store.data_dir).map((failure) => `kill ${index}: ${failure}`));
@@ -100,12 +132,20 @@ export async function run({ seed, size, log }: CampaignOptions): Promise<Campaig
   }
   ready.sort((a, b) => a - b);
   const slow = ready.filter((ms) => ms > READY_MS).length;
-  if (slow > Math.max(1, ready.length * SLOW_SHARE)) failures.push(`${slow} of ${ready.length} starts took longer than ${READY_MS} ms`);
-  if (chosen > 0 && killed_at_call < chosen / 3) failures.push(`only ${killed_at_call} of ${chosen} chosen calls were reached`);
+  if (slow > Math.max(1, ready.length * SLOW_SHARE))
+    failures.push(`${slow} of ${ready.length} starts took longer than ${READY_MS} ms`);
+  if (chosen > 0 && killed_at_call < chosen / 3)
+    failures.push(`only ${killed_at_call} of ${chosen} chosen calls were reached`);
   return {
     cases: kinds.length,
     failures,
-    notes: { acknowledged_requests: acknowledged, killed_at_call, ready_p50_ms: Math.round(ready[Math.floor(ready.length / 2)] ?? 0), ready_max_ms: Math.round(ready.at(-1) ?? 0), slow_starts: slow },
+    notes: {
+      acknowledged_requests: acknowledged,
+      killed_at_call,
+      ready_p50_ms: Math.round(ready[Math.floor(ready.length / 2)] ?? 0),
+      ready_max_ms: Math.round(ready.at(-1) ?? 0),
+      slow_starts: slow,
+    },
   };
 }
 
@@ -120,7 +160,9 @@ export async function seesLoss(seed: number): Promise<boolean> {
     await loaded;
     await server.stop("SIGTERM");
     const db = new Database(join(store.data_dir, "synthetic.db"));
-    db.run("UPDATE entry SET body = replace(body, 'fix', 'fax') WHERE id = (SELECT max(id) FROM entry WHERE body LIKE '%fix%')");
+    db.run(
+      "UPDATE entry SET body = replace(body, 'fix', 'fax') WHERE id = (SELECT max(id) FROM entry WHERE body LIKE '%fix%')",
+    );
     db.close();
     const again = await startServer({ data_dir: store.data_dir });
     const failures = await store.workload.verify(again);

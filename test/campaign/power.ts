@@ -5,7 +5,15 @@
  * the campaign must see a loss: a harness whose control does not lose is blind. Needs root, loop devices and python3.
  */
 import { Database } from "bun:sqlite";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type CampaignOptions, type CampaignResult, createRandom, type Random } from "../support/campaign.ts";
@@ -60,7 +68,11 @@ function createDisk(): Disk {
 }
 
 /** The compiled binary under mixed load; after each cut it starts again and everything acknowledged is there. */
-async function binaryCycles(count: number, random: Random, log: (line: string) => void): Promise<{ failures: string[]; acknowledged: number }> {
+async function binaryCycles(
+  count: number,
+  random: Random,
+  log: (line: string) => void,
+): Promise<{ failures: string[]; acknowledged: number }> {
   const disk = createDisk();
   const failures: string[] = [];
   try {
@@ -93,12 +105,18 @@ async function binaryCycles(count: number, random: Random, log: (line: string) =
 }
 
 /** How many acknowledged entries a cut takes, with this setting. */
-async function lossOf(synchronous: "FULL" | "OFF", run_ms: number): Promise<{ acknowledged: number; lost: number }> {
+async function lossOf(
+  synchronous: "FULL" | "OFF",
+  run_ms: number,
+): Promise<{ acknowledged: number; lost: number }> {
   const disk = createDisk();
   try {
     disk.mount();
     const data_dir = join(disk.folder, "data");
-    const child = Bun.spawn([process.execPath, join(import.meta.dir, "../support/power-writer.ts"), data_dir, synchronous], { stdout: "pipe", stderr: "ignore" });
+    const child = Bun.spawn(
+      [process.execPath, join(import.meta.dir, "../support/power-writer.ts"), data_dir, synchronous],
+      { stdout: "pipe", stderr: "ignore" },
+    );
     let text = "";
     const read = (async () => {
       for await (const part of child.stdout) text += new TextDecoder().decode(part);
@@ -148,9 +166,20 @@ export async function run({ seed, size, log }: CampaignOptions): Promise<Campaig
     full_lost += full.lost;
     off_lost += off.lost;
     off_acknowledged += off.acknowledged;
-    log(`writer: cut ${cycle} of ${cycles}: FULL lost ${full.lost} of ${full.acknowledged}, OFF lost ${off.lost} of ${off.acknowledged}`);
+    log(
+      `writer: cut ${cycle} of ${cycles}: FULL lost ${full.lost} of ${full.acknowledged}, OFF lost ${off.lost} of ${off.acknowledged}`,
+    );
   }
   if (full_lost > 0) failures.push(`the writer with synchronous=FULL lost ${full_lost} acknowledged entries`);
   if (off_lost === 0) failures.push("the control with synchronous=OFF lost nothing: the campaign is blind");
-  return { cases: cycles * 3, failures, notes: { acknowledged_requests: acknowledged, full_lost, control_lost: off_lost, control_acknowledged: off_acknowledged } };
+  return {
+    cases: cycles * 3,
+    failures,
+    notes: {
+      acknowledged_requests: acknowledged,
+      full_lost,
+      control_lost: off_lost,
+      control_acknowledged: off_acknowledged,
+    },
+  };
 }

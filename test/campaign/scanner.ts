@@ -9,7 +9,20 @@ import { type CampaignOptions, type CampaignResult, createRandom, type Random } 
 
 const TEXTS = { short: 5_000, full: 100_000 };
 const SPACES = ["", "", "", " ", "\n", "\t", "\r\n", "  "];
-const STRINGS = ['""', '"a"', '"\\""', '"\\\\"', '"\\\\\\""', '"{[,:]}"', '"\\u0000"', '"\\ud800"', '"é修🙂"', '"\\n\\/"', '"b\\u006fdy"', '"\u2028"'];
+const STRINGS = [
+  '""',
+  '"a"',
+  '"\\""',
+  '"\\\\"',
+  '"\\\\\\""',
+  '"{[,:]}"',
+  '"\\u0000"',
+  '"\\ud800"',
+  '"é修🙂"',
+  '"\\n\\/"',
+  '"b\\u006fdy"',
+  '"\u2028"',
+];
 const NUMBERS = ["0", "-0", "1e3", "1E+30", "-12.50", "0.1", "123456789012345678901234567890"];
 const NAMES = ['"a"', '"b"', '"a"', '"b\\u006fdy"', '"body"', '""', '"\\""', '"}"', '"__proto__"'];
 
@@ -28,9 +41,13 @@ function value(random: Random, depth: number): string {
   const count = random.int(4);
   const items = Array.from({ length: count }, () => {
     const item = value(random, depth + 1);
-    return kind === 3 ? `${space()}${item}${space()}` : `${space()}${random.pick(NAMES)}${space()}:${space()}${item}${space()}`;
+    return kind === 3
+      ? `${space()}${item}${space()}`
+      : `${space()}${random.pick(NAMES)}${space()}:${space()}${item}${space()}`;
   });
-  return kind === 3 ? `[${count === 0 ? space() : items.join(",")}]` : `{${count === 0 ? space() : items.join(",")}}`;
+  return kind === 3
+    ? `[${count === 0 ? space() : items.join(",")}]`
+    : `{${count === 0 ? space() : items.join(",")}}`;
 }
 
 /** What is wrong with how the scanner cuts a valid text, at every level of it. */
@@ -73,12 +90,13 @@ const encoder = new TextEncoder();
 
 function mutated(random: Random, text: string): Uint8Array {
   const bytes = encoder.encode(text);
-  for (let count = 1 + random.int(3); count > 0 && bytes.length > 0; count -= 1) bytes[random.int(bytes.length)] = random.int(256);
+  for (let count = 1 + random.int(3); count > 0 && bytes.length > 0; count -= 1)
+    bytes[random.int(bytes.length)] = random.int(256);
   return random.chance(0.2) ? bytes.subarray(0, random.int(bytes.length)) : bytes;
 }
 
 async function* inPieces(random: Random, bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  for (let from = 0; from < bytes.length; ) {
+  for (let from = 0; from < bytes.length;) {
     const to = Math.min(bytes.length, from + 1 + random.int(40));
     yield bytes.subarray(from, to);
     from = to;
@@ -91,10 +109,15 @@ async function requestFault(random: Random, bodies: readonly string[]): Promise<
   const ndjson = bodies.map((body) => `{"kind":"note","body":${withoutLineBreaks(body)}}`).join("\n");
   const expected = bodies.map(withoutLineBreaks);
   const whole_json = parseAppendJson(encoder.encode(json)).map(({ body }) => body);
-  const whole_ndjson = (await parseAppendNdjson(inPieces(random, encoder.encode(ndjson)))).map(({ body }) => body);
+  const whole_ndjson = (await parseAppendNdjson(inPieces(random, encoder.encode(ndjson)))).map(
+    ({ body }) => body,
+  );
   if (!Bun.deepEquals(whole_json, expected)) return "JSON bodies are not verbatim";
   if (!Bun.deepEquals(whole_ndjson, expected)) return "NDJSON bodies are not verbatim";
-  for (const parse of [() => parseAppendJson(mutated(random, json)), () => parseAppendNdjson(inPieces(random, mutated(random, ndjson)))]) {
+  for (const parse of [
+    () => parseAppendJson(mutated(random, json)),
+    () => parseAppendNdjson(inPieces(random, mutated(random, ndjson))),
+  ]) {
     try {
       for (const { body } of await parse()) JSON.parse(body);
     } catch (error) {
@@ -104,13 +127,18 @@ async function requestFault(random: Random, bodies: readonly string[]): Promise<
   return null;
 }
 
-export async function run({ seed, size, log }: CampaignOptions, scanner: Scanner = { memberSpans, elementSpans }): Promise<CampaignResult> {
+export async function run(
+  { seed, size, log }: CampaignOptions,
+  scanner: Scanner = { memberSpans, elementSpans },
+): Promise<CampaignResult> {
   const random = createRandom(seed);
   const failures: string[] = [];
   const count = TEXTS[size];
   for (let index = 0; index < count; index += 1) {
     const text = `${random.pick(SPACES)}${value(random, 0)}${random.pick(SPACES)}`;
-    const fault = faultOfText(text, scanner) ?? (index % 5 === 0 ? await requestFault(random, [text.trim(), value(random, 2)]) : null);
+    const fault =
+      faultOfText(text, scanner) ??
+      (index % 5 === 0 ? await requestFault(random, [text.trim(), value(random, 2)]) : null);
     if (fault !== null) failures.push(`${fault}: ${text.slice(0, 200)}`);
     if (index % 20_000 === 19_999) log(`${index + 1} of ${count} texts, ${failures.length} failures`);
   }

@@ -7,7 +7,15 @@ import { type OpenDoor, openDoor, silent_log } from "./open-door.ts";
 
 const { describe, test } = skipWithout(["chromium"], "what a real browser does with the server");
 
-const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const QUIET = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
 
 describe("a browser", () => {
   let open: OpenDoor;
@@ -18,7 +26,11 @@ describe("a browser", () => {
   beforeAll(async () => {
     open = openDoor();
     listener = listen(open.door, { host: "127.0.0.1", port: 0, log: silent_log });
-    hostile = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response("<title>hostile</title>", { headers: { "content-type": "text/html" } }) });
+    hostile = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: () => new Response("<title>hostile</title>", { headers: { "content-type": "text/html" } }),
+    });
     browser = await chromium.launch({
       executablePath: tool("chromium") ?? "",
       headless: true,
@@ -81,7 +93,14 @@ describe("a browser", () => {
     const { page } = await newPage();
     await page.goto(`http://127.0.0.1:${hostile.port}/`);
     const body = JSON.stringify({ title: "planted" });
-    expect(await attack(page, `${listener.url}/v1/constructs`, { method: "POST", mode: "no-cors", body, headers: { "content-type": "text/plain" } })).toBe("opaque 0");
+    expect(
+      await attack(page, `${listener.url}/v1/constructs`, {
+        method: "POST",
+        mode: "no-cors",
+        body,
+        headers: { "content-type": "text/plain" },
+      }),
+    ).toBe("opaque 0");
     const headers = { authorization: `Bearer 0123456789abcdef0123456789abcdef0123456789a` };
     expect(await attack(page, `${listener.url}/v1/constructs`, { headers })).toBe("refused");
     expect(await attack(page, `${listener.url}/version`, {})).toBe("refused");

@@ -13,11 +13,7 @@ describe("If-Match", () => {
   test("is required on PATCH and DELETE of every resource", async () => {
     const { path, construct } = await newSession(open);
     const workspace = await json<Row>(201, "POST", "/v1/workspaces", { json: { name: "w" } });
-    for (const target of [
-      path,
-      `/v1/constructs/${construct.id}`,
-      `/v1/workspaces/${workspace.id}`,
-    ]) {
+    for (const target of [path, `/v1/constructs/${construct.id}`, `/v1/workspaces/${workspace.id}`]) {
       expect((await problemIn(await call("PATCH", target, { json: {} }))).code).toBe("precondition_required");
       const answer = await call("DELETE", target);
       expect(answer.status).toBe(428);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { Problem } from "../../src/errors.ts";
+import { counters, histogram, reading } from "../../src/http/prometheus.ts";
 import { append, newSession, openDoor, START_MS } from "./open-door.ts";
 
 describe("/metrics", () => {
@@ -29,7 +30,7 @@ describe("/metrics", () => {
       "synthetic_tails_open 1",
       "synthetic_http_active_requests 2",
       "synthetic_store_wal_bytes 0",
-      "synthetic_frame_cache_hits_total 0",
+      "synthetic_store_frame_cache_hits_total 0",
       `process_start_time_seconds ${START_MS / 1_000}`,
     ]) {
       expect(text).toContain(`${line}\n`);
@@ -94,5 +95,30 @@ describe("health", () => {
       api: "v1",
       bun: Bun.version,
     });
+  });
+});
+
+describe("the text format", () => {
+  test("has help and type once, labels escaped, and an unlabelled counter from the start", () => {
+    const requests = counters("a_total", "What\nit \\ is", ["one", "two"]);
+    requests.add(1, 'q"', "back\\slash\n");
+    requests.add(2, 'q"', "back\\slash\n");
+    expect(requests.text()).toBe(
+      '# HELP a_total What\\nit \\\\ is\n# TYPE a_total counter\na_total{one="q\\"",two="back\\\\slash\\n"} 3\n',
+    );
+    expect(counters("b_total", "B", []).text()).toEndWith("b_total 0\n");
+    expect(reading("gauge", "c", "C", () => 1.5).text()).toEndWith("# TYPE c gauge\nc 1.5\n");
+  });
+
+  test("a histogram counts up to each bound, the bound itself within", () => {
+    const times = histogram("t", "T", ["x"], [1, 2.5]);
+    for (const value of [0.5, 1, 2, 2.5, 9]) times.observe(value, "y");
+    expect(times.text().split("\n").slice(2, -1)).toEqual([
+      't_bucket{x="y",le="1"} 2',
+      't_bucket{x="y",le="2.5"} 4',
+      't_bucket{x="y",le="+Inf"} 5',
+      't_sum{x="y"} 15',
+      't_count{x="y"} 5',
+    ]);
   });
 });

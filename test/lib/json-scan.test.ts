@@ -2,11 +2,16 @@
 import { describe, expect, test } from "bun:test";
 import { elementSpans, memberSpans, withoutLineBreaks } from "../../src/lib/json-scan.ts";
 
-const texts = (text: string): Record<string, string> => Object.fromEntries(memberSpans(text).map(({ name, start, end }) => [name, text.slice(start, end)]));
+const texts = (text: string): Record<string, string> =>
+  Object.fromEntries(memberSpans(text).map(({ name, start, end }) => [name, text.slice(start, end)]));
 
 describe("the scanner", () => {
   test("gives each value verbatim, without outer white space", () => {
-    expect(texts(' { "a" : 1e3 , "b":[ 1, {"c":"]"} ] ,"d": "x\\"}" }')).toEqual({ a: "1e3", b: '[ 1, {"c":"]"} ]', d: '"x\\"}"' });
+    expect(texts(' { "a" : 1e3 , "b":[ 1, {"c":"]"} ] ,"d": "x\\"}" }')).toEqual({
+      a: "1e3",
+      b: '[ 1, {"c":"]"} ]',
+      d: '"x\\"}"',
+    });
   });
 
   test("decodes names and shows those that are given twice", () => {
@@ -14,12 +19,16 @@ describe("the scanner", () => {
   });
 
   test("counts how deep a value is nested, and not what stands in strings", () => {
-    expect(memberSpans('{"a":"[[[","b":[],"c":[[{}],1],"d":7}').map(({ depth }) => depth)).toEqual([0, 1, 3, 0]);
+    expect(memberSpans('{"a":"[[[","b":[],"c":[[{}],1],"d":7}').map(({ depth }) => depth)).toEqual([
+      0, 1, 3, 0,
+    ]);
   });
 
   test("finds the elements of a list, also of an empty one", () => {
     expect(elementSpans("[]")).toEqual([]);
-    expect(elementSpans(' [ "\\\\" ,2, [3] ]').map(({ start, end }) => ' [ "\\\\" ,2, [3] ]'.slice(start, end))).toEqual(['"\\\\"', "2", "[3]"]);
+    expect(
+      elementSpans(' [ "\\\\" ,2, [3] ]').map(({ start, end }) => ' [ "\\\\" ,2, [3] ]'.slice(start, end)),
+    ).toEqual(['"\\\\"', "2", "[3]"]);
   });
 
   test("puts JSON on one line without touching what is between the breaks", () => {

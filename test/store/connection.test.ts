@@ -1,7 +1,16 @@
 /** The settings of connections, the transaction wrapper, and what engine errors mean; with the outside facts they rest on. */
 import { Database, SQLiteError } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import {
@@ -81,7 +90,9 @@ describe("a writing connection", () => {
       application_id: APPLICATION_ID,
       page_size: 4_096,
     };
-    const found = Object.fromEntries(Object.keys(settings).map((name) => [name, db.query(`PRAGMA ${name}`).values()[0]?.[0]]));
+    const found = Object.fromEntries(
+      Object.keys(settings).map((name) => [name, db.query(`PRAGMA ${name}`).values()[0]?.[0]]),
+    );
     expect(found).toEqual({ ...settings, busy_timeout: 15_000 });
     closeConnection(db);
   });
@@ -90,8 +101,15 @@ describe("a writing connection", () => {
     const before = process.umask(0o000);
     try {
       const db = openTable();
-      const modes = readdirSync(folder).map((name) => [name, (statSync(join(folder, name)).mode & 0o777).toString(8)]);
-      expect(Object.fromEntries(modes)).toEqual({ "test.db": "600", "test.db-wal": "600", "test.db-shm": "600" });
+      const modes = readdirSync(folder).map((name) => [
+        name,
+        (statSync(join(folder, name)).mode & 0o777).toString(8),
+      ]);
+      expect(Object.fromEntries(modes)).toEqual({
+        "test.db": "600",
+        "test.db-wal": "600",
+        "test.db-shm": "600",
+      });
       closeConnection(db);
     } finally {
       process.umask(before);
@@ -101,12 +119,19 @@ describe("a writing connection", () => {
   test("keeps auto_vacuum, the application id and WAL when it is opened again", () => {
     closeConnection(openTable());
     const db = openWriter(path);
-    expect([pragma(db, "auto_vacuum"), pragma(db, "application_id"), pragma(db, "journal_mode")]).toEqual([2, APPLICATION_ID, "wal"]);
+    expect([pragma(db, "auto_vacuum"), pragma(db, "application_id"), pragma(db, "journal_mode")]).toEqual([
+      2,
+      APPLICATION_ID,
+      "wal",
+    ]);
     closeConnection(db);
   });
 
   test("syncs less only when a control asks for it", () => {
-    for (const [synchronous, number] of [["NORMAL", 1], ["OFF", 0]] as const) {
+    for (const [synchronous, number] of [
+      ["NORMAL", 1],
+      ["OFF", 0],
+    ] as const) {
       const db = openWriter(path, { create: true, synchronous });
       expect(pragma(db, "synchronous")).toBe(number);
       closeConnection(db);
@@ -120,7 +145,9 @@ describe("a writing connection", () => {
 
   test("refuses a missing named parameter, which Bun would bind as NULL", () => {
     const db = openTable();
-    expect(() => db.prepare("INSERT INTO t (x, y) VALUES ($x, $y)").run({ $x: 1 } as never)).toThrow("Missing parameter");
+    expect(() => db.prepare("INSERT INTO t (x, y) VALUES ($x, $y)").run({ $x: 1 } as never)).toThrow(
+      "Missing parameter",
+    );
     closeConnection(db);
   });
 
@@ -147,7 +174,11 @@ describe("a reading connection", () => {
       expect(count(reader)).toBe(x);
     }
     expect(() => reader.run("INSERT INTO t (x) VALUES (9)")).toThrow("readonly database");
-    expect([pragma(reader, "query_only"), pragma(reader, "trusted_schema"), pragma(reader, "timeout")]).toEqual([1, 0, 15_000]);
+    expect([
+      pragma(reader, "query_only"),
+      pragma(reader, "trusted_schema"),
+      pragma(reader, "timeout"),
+    ]).toEqual([1, 0, 15_000]);
     closeConnection(reader);
     closeConnection(db);
   });
@@ -253,7 +284,10 @@ describe("an engine error", () => {
     count(other);
     db.run("INSERT INTO t (x) VALUES (1)");
     const error = errorOf(() => other.run("INSERT INTO t (x) VALUES (2)"));
-    expect([(error as SQLiteError).code, classifySqliteError(error)]).toEqual(["SQLITE_BUSY_SNAPSHOT", "busy"]);
+    expect([(error as SQLiteError).code, classifySqliteError(error)]).toEqual([
+      "SQLITE_BUSY_SNAPSHOT",
+      "busy",
+    ]);
     other.run("ROLLBACK");
     closeConnection(other);
     closeConnection(db);
@@ -329,7 +363,12 @@ mounting.test("a full filesystem fails as SQLITE_FULL, and what was stored is st
   mkdirSync(mounted);
   expect(Bun.spawnSync(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mounted]).success).toBe(true);
   try {
-    expect(fill([], join(mounted, "test.db"))).toEqual({ code: "SQLITE_FULL", errno: 13, kind: "full", kept: true });
+    expect(fill([], join(mounted, "test.db"))).toEqual({
+      code: "SQLITE_FULL",
+      errno: 13,
+      kind: "full",
+      kept: true,
+    });
   } finally {
     Bun.spawnSync(["umount", mounted]);
   }
@@ -339,27 +378,51 @@ const tracing = skipWithout(["strace"], "errors of a broken disk");
 tracing.describe("a broken disk", () => {
   const broken = (inject: string): unknown => {
     const call = inject.split(":")[0];
-    return fill([tool("strace") ?? "", "-f", "-qq", "-o", "/dev/null", "-e", `trace=${call}`, "-e", `inject=${inject}`], path);
+    return fill(
+      [tool("strace") ?? "", "-f", "-qq", "-o", "/dev/null", "-e", `trace=${call}`, "-e", `inject=${inject}`],
+      path,
+    );
   };
 
   test("fails a sync as SQLITE_IOERR_FSYNC: io", () => {
-    expect(broken("fsync:error=EIO:when=20")).toMatchObject({ code: "SQLITE_IOERR_FSYNC", errno: 1034, kind: "io" });
+    expect(broken("fsync:error=EIO:when=20")).toMatchObject({
+      code: "SQLITE_IOERR_FSYNC",
+      errno: 1034,
+      kind: "io",
+    });
   });
   test("fails a write as SQLITE_IOERR_WRITE: io", () => {
-    expect(broken("pwrite64:error=EIO:when=60")).toMatchObject({ code: "SQLITE_IOERR_WRITE", errno: 778, kind: "io", kept: true });
+    expect(broken("pwrite64:error=EIO:when=60")).toMatchObject({
+      code: "SQLITE_IOERR_WRITE",
+      errno: 778,
+      kind: "io",
+      kept: true,
+    });
   });
   test("fails a write over the user's quota as SQLITE_IOERR_WRITE too", () => {
-    expect(broken("pwrite64:error=EDQUOT:when=60")).toMatchObject({ code: "SQLITE_IOERR_WRITE", errno: 778, kind: "io", kept: true });
+    expect(broken("pwrite64:error=EDQUOT:when=60")).toMatchObject({
+      code: "SQLITE_IOERR_WRITE",
+      errno: 778,
+      kind: "io",
+      kept: true,
+    });
   });
   test("fails a write without room as SQLITE_FULL", () => {
-    expect(broken("pwrite64:error=ENOSPC:when=60")).toMatchObject({ code: "SQLITE_FULL", errno: 13, kind: "full", kept: true });
+    expect(broken("pwrite64:error=ENOSPC:when=60")).toMatchObject({
+      code: "SQLITE_FULL",
+      errno: 13,
+      kind: "full",
+      kept: true,
+    });
   });
 });
 
 describe("the library", () => {
   test("is free of the WAL-reset bug here", () => {
     const db = new Database(":memory:");
-    expect(isWalResetSafe(sqliteVersion(db))).toBe(process.platform === "linux" || isWalResetSafe(sqliteVersion(db)));
+    expect(isWalResetSafe(sqliteVersion(db))).toBe(
+      process.platform === "linux" || isWalResetSafe(sqliteVersion(db)),
+    );
     expect(sqliteVersion(db)).toMatch(/^3\.\d+\.\d+$/);
     closeConnection(db);
   });
@@ -378,7 +441,9 @@ describe("the library", () => {
     ["4.0.0", true],
     ["", false],
   ];
-  test.each(table)("in version %p is safe to replicate: %p", (version, safe) => expect(isWalResetSafe(version)).toBe(safe));
+  test.each(table)("in version %p is safe to replicate: %p", (version, safe) =>
+    expect(isWalResetSafe(version)).toBe(safe),
+  );
 });
 
 describe("outside behaviour that this rests on", () => {

@@ -57,9 +57,21 @@ function plan(sql: string): string {
 }
 
 describe("every statement", () => {
-  const constant = { CONSTRUCT_SQL, ENTRY_KEY_SQL, ENTRY_SQL, EVENT_SQL, FRAME_SQL, HEAD_SQL, SESSION_SQL, SPACE_SQL, WORKSPACE_SQL, ...METADATA_SQL };
+  const constant = {
+    CONSTRUCT_SQL,
+    ENTRY_KEY_SQL,
+    ENTRY_SQL,
+    EVENT_SQL,
+    FRAME_SQL,
+    HEAD_SQL,
+    SESSION_SQL,
+    SPACE_SQL,
+    WORKSPACE_SQL,
+    ...METADATA_SQL,
+  };
   for (const [group, statements] of Object.entries(constant)) {
-    for (const [name, sql] of Object.entries(statements)) test(`${group}.${name} prepares`, () => db.prepare(sql).finalize());
+    for (const [name, sql] of Object.entries(statements))
+      test(`${group}.${name} prepares`, () => db.prepare(sql).finalize());
   }
 
   test("lists and counts prepare with every filter at once", () => {
@@ -68,12 +80,22 @@ describe("every statement", () => {
       constructListSql({ ...everything, workspace_id: [id, id], sort: "title", order: "asc" }),
       constructListSql({ ...constructs, deleted: true }),
       constructCountSql(everything),
-      sessionListSql({ ...sessions, construct_id: [id], workspace_id: [id, id], parent_id: [id], status: ["active"], agent: ["x"], external_id: ["e"], position: { value: 1, id } }),
+      sessionListSql({
+        ...sessions,
+        construct_id: [id],
+        workspace_id: [id, id],
+        parent_id: [id],
+        status: ["active"],
+        agent: ["x"],
+        external_id: ["e"],
+        position: { value: 1, id },
+      }),
       sessionCountSql(sessions),
       workspaceListSql({ q: "x", limit: 1, position: { value: "x", id } }),
       workspaceCountSql({ q: "x" }),
     ];
-    for (const { sql, parameters } of built) expect(() => db.prepare(sql).all(parameters as never)).not.toThrow();
+    for (const { sql, parameters } of built)
+      expect(() => db.prepare(sql).all(parameters as never)).not.toThrow();
   });
 });
 
@@ -106,17 +128,32 @@ describe("the plan", () => {
 
   test("of labels and metadata begins at their index", () => {
     expect(plan(constructListSql({ ...constructs, label: ["a"] }).sql)).toContain("construct_label_by_label");
-    expect(plan(constructListSql({ ...constructs, metadata: { key: ["v"] } }).sql)).toContain("construct_metadata_by_value");
+    expect(plan(constructListSql({ ...constructs, metadata: { key: ["v"] } }).sql)).toContain(
+      "construct_metadata_by_value",
+    );
   });
 
   test("of sessions of a construct follows session_by_construct", () => {
-    const found = plan(sessionListSql({ ...sessions, sort: "created", order: "asc", construct_id: [id] }).sql);
+    const found = plan(
+      sessionListSql({ ...sessions, sort: "created", order: "asc", construct_id: [id] }).sql,
+    );
     expect(found).toContain("session_by_construct");
     expect(found).not.toContain("TEMP B-TREE FOR ORDER BY");
   });
 
   test("of reading and appending entries never scans", () => {
-    const hot = [HEAD_SQL.session, HEAD_SQL.find, ENTRY_SQL.lines, ENTRY_KEY_SQL.candidates, FRAME_SQL.at, FRAME_SQL.data, FRAME_SQL.from, FRAME_SQL.nextOfKinds, SESSION_SQL.find, CONSTRUCT_SQL.find];
+    const hot = [
+      HEAD_SQL.session,
+      HEAD_SQL.find,
+      ENTRY_SQL.lines,
+      ENTRY_KEY_SQL.candidates,
+      FRAME_SQL.at,
+      FRAME_SQL.data,
+      FRAME_SQL.from,
+      FRAME_SQL.nextOfKinds,
+      SESSION_SQL.find,
+      CONSTRUCT_SQL.find,
+    ];
     for (const sql of hot) expect(plan(sql)).not.toMatch(/SCAN (?!\(subquery|CONSTANT)/);
   });
 

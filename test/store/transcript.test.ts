@@ -1,7 +1,13 @@
 /** Transcripts on real SQLite: rows, frames, sealing, merging, and every way to read them back. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { zstdDecompressSync } from "node:zlib";
-import { appendEntries, getEntry, pageEntries, streamEntries, streamTranscript } from "../../src/core/entry.ts";
+import {
+  appendEntries,
+  getEntry,
+  pageEntries,
+  streamEntries,
+  streamTranscript,
+} from "../../src/core/entry.ts";
 import { getSession } from "../../src/core/session.ts";
 import { headAfterLines, headHex, ZERO_HEAD } from "../../src/lib/head.ts";
 import { lineStarts, readHeader } from "../../src/lib/wire-line.ts";
@@ -17,7 +23,11 @@ afterAll(() => store.remove());
 const KINDS = ["message", "tool_call", "tool_result", "reasoning"] as const;
 
 function entry(index: number, bytes: number): SentEntry {
-  return { kind: KINDS[index % KINDS.length] ?? "message", at_ms: index, body: JSON.stringify({ index, text: `é${"x".repeat(bytes)}` }) };
+  return {
+    kind: KINDS[index % KINDS.length] ?? "message",
+    at_ms: index,
+    body: JSON.stringify({ index, text: `é${"x".repeat(bytes)}` }),
+  };
 }
 
 async function collect(stream: AsyncGenerator<Uint8Array>): Promise<Buffer> {
@@ -36,22 +46,32 @@ async function verify(session_id: string, sent: readonly SentEntry[]): Promise<v
   const session = await getSession(context, session_id);
   expect(session.last_seq).toBe(sent.length);
   const whole = await collect(await streamTranscript(context, session_id, "identity"));
-  const bodies = lines(whole).map((line) => line.slice(readHeader(Buffer.from(line)).body_start === 0 ? 0 : line.indexOf(',"body":') + 8, -1));
+  const bodies = lines(whole).map((line) =>
+    line.slice(readHeader(Buffer.from(line)).body_start === 0 ? 0 : line.indexOf(',"body":') + 8, -1),
+  );
   expect(bodies).toEqual(sent.map(({ body }) => body));
   expect(headHex(headAfterLines(ZERO_HEAD, whole, lineStarts(whole)))).toBe(session.head);
   const compressed = await collect(await streamTranscript(context, session_id, "zstd"));
   expect(zstdDecompressSync(compressed).equals(whole)).toBe(true);
   expect((await collect(await streamEntries(context, session_id, {}))).equals(whole)).toBe(true);
   const paged: string[] = [];
-  for (let cursor: string | null | undefined; cursor !== null; ) {
-    const page = await pageEntries(context, session_id, { limit: 37, max_bytes: 1 << 20, ...(cursor !== undefined && { cursor }) });
+  for (let cursor: string | null | undefined; cursor !== null;) {
+    const page = await pageEntries(context, session_id, {
+      limit: 37,
+      max_bytes: 1 << 20,
+      ...(cursor !== undefined && { cursor }),
+    });
     paged.push(...lines(Buffer.concat(page.pieces)));
     cursor = page.next_cursor;
   }
   expect(paged.map((line) => JSON.parse(line).seq)).toEqual(sent.map((_, index) => index + 1));
   const backward: string[] = [];
-  for (let cursor: string | null | undefined; cursor !== null; ) {
-    const page = await pageEntries(context, session_id, { limit: 41, max_bytes: 1 << 20, ...(cursor === undefined ? { before: sent.length + 1 } : { cursor }) });
+  for (let cursor: string | null | undefined; cursor !== null;) {
+    const page = await pageEntries(context, session_id, {
+      limit: 41,
+      max_bytes: 1 << 20,
+      ...(cursor === undefined ? { before: sent.length + 1 } : { cursor }),
+    });
     backward.unshift(...lines(Buffer.concat(page.pieces)));
     cursor = page.prev_cursor;
   }
@@ -59,10 +79,14 @@ async function verify(session_id: string, sent: readonly SentEntry[]): Promise<v
   for (const seq of [1, Math.ceil(sent.length / 2), sent.length]) {
     const line = Buffer.from(await getEntry(context, session_id, seq)).toString();
     expect(line.endsWith(`,"body":${sent[seq - 1]?.body}}`)).toBe(true);
-    expect(await context.store.entries.headAt(session_id, seq)).toBe(headHex(headAfterLines(ZERO_HEAD, whole, lineStarts(whole), 0, seq)));
+    expect(await context.store.entries.headAt(session_id, seq)).toBe(
+      headHex(headAfterLines(ZERO_HEAD, whole, lineStarts(whole), 0, seq)),
+    );
   }
   const tools = await collect(await streamEntries(context, session_id, { kinds: ["tool_call"] }));
-  expect(lines(tools).map((line) => JSON.parse(line).at_ms)).toEqual(sent.filter(({ kind }) => kind === "tool_call").map(({ at_ms }) => at_ms ?? 0));
+  expect(lines(tools).map((line) => JSON.parse(line).at_ms)).toEqual(
+    sent.filter(({ kind }) => kind === "tool_call").map(({ at_ms }) => at_ms ?? 0),
+  );
 }
 
 describe("a transcript", () => {
@@ -123,9 +147,17 @@ describe("a transcript", () => {
   test("concurrent writers lose nothing and double nothing", async () => {
     const { context } = store;
     const session = await newSession(context);
-    const results = await Promise.all(Array.from({ length: 500 }, (_, index) => appendEntries(context, session.id, [{ ...entry(index, 700), key: `k${index}` }])));
+    const results = await Promise.all(
+      Array.from({ length: 500 }, (_, index) =>
+        appendEntries(context, session.id, [{ ...entry(index, 700), key: `k${index}` }]),
+      ),
+    );
     expect(new Set(results.map(({ last_seq }) => last_seq)).size).toBe(500);
-    const again = await Promise.all(Array.from({ length: 500 }, (_, index) => appendEntries(context, session.id, [{ ...entry(index, 700), key: `k${index}` }])));
+    const again = await Promise.all(
+      Array.from({ length: 500 }, (_, index) =>
+        appendEntries(context, session.id, [{ ...entry(index, 700), key: `k${index}` }]),
+      ),
+    );
     expect(again.every(({ replayed }) => replayed)).toBe(true);
     expect(again.map(({ last_seq }) => last_seq)).toEqual(results.map(({ last_seq }) => last_seq));
     expect(again.map(({ head }) => head)).toEqual(results.map(({ head }) => head));

@@ -25,7 +25,8 @@ const cases = fc.record({
 function build(db: Database, { rows, sealed, bound }: Case): Map<number, boolean> {
   db.run("DELETE FROM entry");
   db.run("DELETE FROM session_head");
-  for (let session = 1; session <= SESSIONS; session += 1) db.run("INSERT INTO session_head VALUES (?, ?)", [session, sealed[session - 1] ?? 0]);
+  for (let session = 1; session <= SESSIONS; session += 1)
+    db.run("INSERT INTO session_head VALUES (?, ?)", [session, sealed[session - 1] ?? 0]);
   const last = new Map<number, number>();
   const may_go = new Map<number, boolean>();
   for (const [index, session] of rows.entries()) {
@@ -38,7 +39,10 @@ function build(db: Database, { rows, sealed, bound }: Case): Map<number, boolean
 }
 
 function survivors(db: Database): number[] {
-  return db.query<{ id: number }, []>("SELECT id FROM entry ORDER BY id").all().map(({ id }) => id);
+  return db
+    .query<{ id: number }, []>("SELECT id FROM entry ORDER BY id")
+    .all()
+    .map(({ id }) => id);
 }
 
 function holds(trim: (db: Database, bound: number) => void): { failed: boolean } {

@@ -20,8 +20,13 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-const insert = (text: string) => (open: Database) => open.run("INSERT INTO thing (text) VALUES (?)", [text]).changes;
-const stored = (): string[] => db.query<{ text: string }, []>("SELECT text FROM thing ORDER BY id").all().map(({ text }) => text);
+const insert = (text: string) => (open: Database) =>
+  open.run("INSERT INTO thing (text) VALUES (?)", [text]).changes;
+const stored = (): string[] =>
+  db
+    .query<{ text: string }, []>("SELECT text FROM thing ORDER BY id")
+    .all()
+    .map(({ text }) => text);
 const code = (reason: unknown): string => (reason instanceof Problem ? reason.code : String(reason));
 
 describe("the writer", () => {
@@ -38,7 +43,11 @@ describe("the writer", () => {
       insert("half")(open);
       throw new Problem("conflict", "no");
     };
-    const results = await Promise.allSettled([writer.run(insert("a")), writer.run(refusal), writer.run(insert("b"))]);
+    const results = await Promise.allSettled([
+      writer.run(insert("a")),
+      writer.run(refusal),
+      writer.run(insert("b")),
+    ]);
     expect(results.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
     expect(stored()).toEqual(["a", "b"]);
   });
@@ -55,8 +64,16 @@ describe("the writer", () => {
     await writer.run(insert("before"));
     const { page_count } = db.query<{ page_count: number }, []>("PRAGMA page_count").get()!;
     db.run(`PRAGMA max_page_count = ${page_count + 2}`);
-    const results = await Promise.allSettled([writer.run(insert("small")), writer.run(insert("x".repeat(100_000))), writer.run(insert("later"))]);
-    expect(results.map((result) => (result.status === "rejected" ? code(result.reason) : "stored"))).toEqual(["storage_full", "storage_full", "storage_full"]);
+    const results = await Promise.allSettled([
+      writer.run(insert("small")),
+      writer.run(insert("x".repeat(100_000))),
+      writer.run(insert("later")),
+    ]);
+    expect(results.map((result) => (result.status === "rejected" ? code(result.reason) : "stored"))).toEqual([
+      "storage_full",
+      "storage_full",
+      "storage_full",
+    ]);
     expect(stored()).toEqual(["before"]);
     db.run("PRAGMA max_page_count = 1000000");
     await writer.run(insert("after"));
@@ -66,13 +83,21 @@ describe("the writer", () => {
   test("stops acknowledging after a commit that failed for good, and says why", async () => {
     let broken = false;
     const writer = createWriter(db, (open) => {
-      if (broken) throw Object.assign(new Error("disk I/O error"), { name: "SQLiteError", code: "SQLITE_IOERR_FSYNC", errno: 1034 });
+      if (broken)
+        throw Object.assign(new Error("disk I/O error"), {
+          name: "SQLiteError",
+          code: "SQLITE_IOERR_FSYNC",
+          errno: 1034,
+        });
       open.run("COMMIT");
     });
     await writer.run(insert("kept"));
     broken = true;
     const results = await Promise.allSettled([writer.run(insert("a")), writer.run(insert("b"))]);
-    expect(results.map((result) => (result.status === "rejected" ? code(result.reason) : "stored"))).toEqual(["unavailable", "unavailable"]);
+    expect(results.map((result) => (result.status === "rejected" ? code(result.reason) : "stored"))).toEqual([
+      "unavailable",
+      "unavailable",
+    ]);
     expect(await writer.failed).toContain("disk I/O error");
     expect(() => writer.run(insert("c"))).toThrow(Problem);
   });

@@ -13,13 +13,31 @@ import { createSqliteStore } from "../../src/store/sqlite/store.ts";
 import { quiet_log } from "./store.ts";
 
 const [data_dir = "", synchronous = "FULL"] = process.argv.slice(2);
-const opened = await openDatabase({ data_dir, migrate: false, clock: system_clock, ids: system_ids, synchronous: synchronous === "OFF" ? "OFF" : "FULL" });
-const { store } = createSqliteStore({ writer: opened.writer, path: opened.path, generation: opened.generation, clock: system_clock, log: quiet_log, seal_idle_ms: 100 });
+const opened = await openDatabase({
+  data_dir,
+  migrate: false,
+  clock: system_clock,
+  ids: system_ids,
+  synchronous: synchronous === "OFF" ? "OFF" : "FULL",
+});
+const { store } = createSqliteStore({
+  writer: opened.writer,
+  path: opened.path,
+  generation: opened.generation,
+  clock: system_clock,
+  log: quiet_log,
+  seal_idle_ms: 100,
+});
 const context = { store, clock: system_clock, ids: system_ids, bell: createBell() };
 const { row: construct } = await createConstruct(context, { title: "power" }, { actor: "user" });
 const { row: session } = await createSession(context, { construct_id: construct.id }, { actor: "user" });
 process.stdout.write(`${session.id}\n`);
 for (let number = 1; ; number += 1) {
-  await appendEntries(context, session.id, [{ kind: "note", body: JSON.stringify({ number, text: "x".repeat((number * 131) % 3_000) }) }], { seq: number - 1 });
+  await appendEntries(
+    context,
+    session.id,
+    [{ kind: "note", body: JSON.stringify({ number, text: "x".repeat((number * 131) % 3_000) }) }],
+    { seq: number - 1 },
+  );
   process.stdout.write(`${number}\n`);
 }

@@ -32,13 +32,31 @@ export interface Server {
 /** Starts the binary on a free port. Throws with its stderr when it ends before its first line. */
 export async function startServer(options: StartOptions): Promise<Server> {
   const began = performance.now();
-  const command = [...(options.wrapper ?? []), BINARY, "serve", "--json", "--port", "0", "--data", options.data_dir, ...(options.args ?? [])];
-  const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe", env: { ...process.env, ...options.env } });
+  const command = [
+    ...(options.wrapper ?? []),
+    BINARY,
+    "serve",
+    "--json",
+    "--port",
+    "0",
+    "--data",
+    options.data_dir,
+    ...(options.args ?? []),
+  ];
+  const child = Bun.spawn(command, {
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    env: { ...process.env, ...options.env },
+  });
   let log = "";
   const logged = (async () => {
     for await (const part of child.stderr) log += new TextDecoder().decode(part);
   })();
-  const line = await Promise.race([firstLine(child.stdout), Bun.sleep(options.start_ms ?? 20_000).then(() => null)]);
+  const line = await Promise.race([
+    firstLine(child.stdout),
+    Bun.sleep(options.start_ms ?? 20_000).then(() => null),
+  ]);
   if (line === null) {
     child.kill("SIGKILL");
     await logged;
@@ -47,7 +65,9 @@ export async function startServer(options: StartOptions): Promise<Server> {
   const started_in_ms = performance.now() - began;
   const { url, pid } = JSON.parse(line) as { url: string; pid: number };
   const token_file = join(options.data_dir, "token");
-  const token = options.env?.["SYNTHETIC_TOKEN"] ?? (existsSync(token_file) ? readFileSync(token_file, "utf8").trim() : "");
+  const token =
+    options.env?.["SYNTHETIC_TOKEN"] ??
+    (existsSync(token_file) ? readFileSync(token_file, "utf8").trim() : "");
   return {
     url,
     token,
@@ -58,8 +78,14 @@ export async function startServer(options: StartOptions): Promise<Server> {
     call: (method, path, body, headers = {}) =>
       fetch(new URL(path, url), {
         method,
-        headers: { authorization: `Bearer ${token}`, ...(body !== undefined && { "content-type": "application/json" }), ...headers },
-        ...(body !== undefined && { body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body) }),
+        headers: {
+          authorization: `Bearer ${token}`,
+          ...(body !== undefined && { "content-type": "application/json" }),
+          ...headers,
+        },
+        ...(body !== undefined && {
+          body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body),
+        }),
       }),
     async stop(signal = "SIGTERM") {
       try {
@@ -93,13 +119,16 @@ async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string | n
 export async function json<T>(response: Response | Promise<Response>, status?: number): Promise<T> {
   const answer = await response;
   const text = await answer.text();
-  if (status === undefined ? !answer.ok : answer.status !== status) throw new Error(`${answer.url}: ${answer.status} ${text.slice(0, 500)}`);
+  if (status === undefined ? !answer.ok : answer.status !== status)
+    throw new Error(`${answer.url}: ${answer.status} ${text.slice(0, 500)}`);
   return JSON.parse(text) as T;
 }
 
 /** A new session in a new construct; gives its id. */
 export async function makeSession(server: Server): Promise<string> {
   const construct = await json<{ id: string }>(server.call("POST", "/v1/constructs", { title: "campaign" }));
-  const session = await json<{ id: string }>(server.call("POST", "/v1/sessions", { construct_id: construct.id }));
+  const session = await json<{ id: string }>(
+    server.call("POST", "/v1/sessions", { construct_id: construct.id }),
+  );
   return session.id;
 }

@@ -27,11 +27,20 @@ export interface TestStore {
 export const quiet_log = createLog(system_clock, "error", (line) => process.stderr.write(line));
 export const caller = { actor: "user" } as const;
 
-export async function openTestStore(options: { seal_idle_ms?: number; data_dir?: string } = {}): Promise<TestStore> {
+export async function openTestStore(
+  options: { seal_idle_ms?: number; data_dir?: string } = {},
+): Promise<TestStore> {
   const data_dir = options.data_dir ?? mkdtempSync(join(tmpdir(), "synthetic-test-"));
   const open = async () => {
     const opened = await openDatabase({ data_dir, migrate: false, clock: system_clock, ids: system_ids });
-    const made = createSqliteStore({ writer: opened.writer, path: opened.path, generation: opened.generation, clock: system_clock, log: quiet_log, seal_idle_ms: options.seal_idle_ms ?? 3_600_000 });
+    const made = createSqliteStore({
+      writer: opened.writer,
+      path: opened.path,
+      generation: opened.generation,
+      clock: system_clock,
+      log: quiet_log,
+      seal_idle_ms: options.seal_idle_ms ?? 3_600_000,
+    });
     return { opened, ...made };
   };
   let current = await open();

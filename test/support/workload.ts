@@ -45,7 +45,20 @@ export interface Workload {
 
 const SINGLE_WRITERS = 4;
 const BATCH_WRITERS = 2;
-const WORDS = ["fix", "the", "login", "bug", "äöü", "修复", "🙂", "src/main.ts", "\\n", "npm test", "{}", "\t"];
+const WORDS = [
+  "fix",
+  "the",
+  "login",
+  "bug",
+  "äöü",
+  "修复",
+  "🙂",
+  "src/main.ts",
+  "\\n",
+  "npm test",
+  "{}",
+  "\t",
+];
 
 function text(random: Random, bytes: number): string {
   let out = "";
@@ -58,24 +71,36 @@ function newBody(random: Random, number: number): string {
   return JSON.stringify({ number, text: text(random, bytes) });
 }
 
-const entry = ({ body, key }: Sent): string => `{"kind":"message","at_ms":1,${key === undefined ? "" : `"key":${JSON.stringify(key)},`}"body":${body}}`;
+const entry = ({ body, key }: Sent): string =>
+  `{"kind":"message","at_ms":1,${key === undefined ? "" : `"key":${JSON.stringify(key)},`}"body":${body}}`;
 
-async function append(server: Server, session: string, sent: readonly Sent[], after: number | null, ndjson: boolean): Promise<{ last_seq: number; head: string; items?: { seq: number }[] }> {
+async function append(
+  server: Server,
+  session: string,
+  sent: readonly Sent[],
+  after: number | null,
+  ndjson: boolean,
+): Promise<{ last_seq: number; head: string; items?: { seq: number }[] }> {
   const path = `/v1/sessions/${session}/entries${after === null ? "" : `?after=${after}`}`;
   const body = ndjson ? sent.map(entry).join("\n") : `{"entries":[${sent.map(entry).join(",")}]}`;
-  return json(server.call("POST", path, body, { "content-type": ndjson ? "application/x-ndjson" : "application/json" }));
+  return json(
+    server.call("POST", path, body, { "content-type": ndjson ? "application/x-ndjson" : "application/json" }),
+  );
 }
 
 function checkOwned(session: OwnedSession, { lines, heads }: Transcript): string[] {
   const where = `session ${session.id}`;
   const with_pending = [...session.entries, ...session.pending];
   if (lines.length !== session.entries.length && lines.length !== with_pending.length) {
-    return [`${where}: ${lines.length} entries; ${session.entries.length} were acknowledged and ${session.pending.length} more were under way`];
+    return [
+      `${where}: ${lines.length} entries; ${session.entries.length} were acknowledged and ${session.pending.length} more were under way`,
+    ];
   }
   const differing = lines.findIndex((line, index) => line.body !== with_pending[index]?.body);
   if (differing !== -1) return [`${where}: entry ${differing + 1} is not what was sent`];
   const { newest } = session;
-  if (newest !== null && heads[newest.last_seq] !== newest.head) return [`${where}: the head at ${newest.last_seq} is not the acknowledged one`];
+  if (newest !== null && heads[newest.last_seq] !== newest.head)
+    return [`${where}: the head at ${newest.last_seq} is not the acknowledged one`];
   session.entries = with_pending.slice(0, lines.length);
   session.pending = [];
   return [];
@@ -89,11 +114,14 @@ function checkShared(session: SharedSession, { lines }: Transcript): string[] {
     if (seen.has(key)) failures.push(`${where}: key ${key} is there twice`);
     seen.add(key);
     const known = session.acknowledged.get(key);
-    if (known !== undefined && (known.seq !== seq || known.body !== body)) failures.push(`${where}: key ${key} is another entry than the acknowledged one`);
-    if (known === undefined && session.pending.get(key) !== body) failures.push(`${where}: key ${key} was never sent so`);
+    if (known !== undefined && (known.seq !== seq || known.body !== body))
+      failures.push(`${where}: key ${key} is another entry than the acknowledged one`);
+    if (known === undefined && session.pending.get(key) !== body)
+      failures.push(`${where}: key ${key} was never sent so`);
     session.acknowledged.set(key, { seq, body });
   }
-  for (const key of session.acknowledged.keys()) if (!seen.has(key)) failures.push(`${where}: key ${key} is lost`);
+  for (const key of session.acknowledged.keys())
+    if (!seen.has(key)) failures.push(`${where}: key ${key} is lost`);
   session.pending.clear();
   return failures;
 }
@@ -101,16 +129,23 @@ function checkShared(session: SharedSession, { lines }: Transcript): string[] {
 /** A load with sessions of its own on this server. */
 export async function createWorkload(server: Server): Promise<Workload> {
   const construct = await json<{ id: string }>(server.call("POST", "/v1/constructs", { title: "0" }));
-  const newSession = async (): Promise<string> => (await json<{ id: string }>(server.call("POST", "/v1/sessions", { construct_id: construct.id }))).id;
+  const newSession = async (): Promise<string> =>
+    (await json<{ id: string }>(server.call("POST", "/v1/sessions", { construct_id: construct.id }))).id;
   const owned: OwnedSession[] = [];
-  for (let index = 0; index < SINGLE_WRITERS + BATCH_WRITERS; index += 1) owned.push({ id: await newSession(), entries: [], pending: [], newest: null });
+  for (let index = 0; index < SINGLE_WRITERS + BATCH_WRITERS; index += 1)
+    owned.push({ id: await newSession(), entries: [], pending: [], newest: null });
   const shared: SharedSession = { id: await newSession(), acknowledged: new Map(), pending: new Map() };
   let running = false;
   let number = 0;
   let title = 0;
   let acknowledged_count = 0;
 
-  async function writeOwned(target: Server, random: Random, session: OwnedSession, batches: boolean): Promise<void> {
+  async function writeOwned(
+    target: Server,
+    random: Random,
+    session: OwnedSession,
+    batches: boolean,
+  ): Promise<void> {
     const count = batches ? 1 + random.int(random.chance(0.1) ? 400 : 40) : 1;
     const sent = Array.from({ length: count }, () => ({ body: newBody(random, (number += 1)) }));
     session.pending = sent;
@@ -127,12 +162,15 @@ export async function createWorkload(server: Server): Promise<Workload> {
     });
     for (const { key, body } of sent) shared.pending.set(key, body);
     const { items } = await append(target, shared.id, sent, null, random.chance(0.5));
-    for (const [index, { key, body }] of sent.entries()) shared.acknowledged.set(key, { seq: items?.[index]?.seq ?? 0, body });
+    for (const [index, { key, body }] of sent.entries())
+      shared.acknowledged.set(key, { seq: items?.[index]?.seq ?? 0, body });
   }
 
   async function changeConstruct(target: Server): Promise<void> {
     const next = title + 1;
-    await json(target.call("PATCH", `/v1/constructs/${construct.id}`, { title: String(next) }, { "if-match": "*" }));
+    await json(
+      target.call("PATCH", `/v1/constructs/${construct.id}`, { title: String(next) }, { "if-match": "*" }),
+    );
     title = next;
   }
 
@@ -156,7 +194,9 @@ export async function createWorkload(server: Server): Promise<Workload> {
     async run(target, random) {
       running = true;
       await Promise.all([
-        ...owned.map((session, index) => repeat(() => writeOwned(target, random, session, index >= SINGLE_WRITERS))),
+        ...owned.map((session, index) =>
+          repeat(() => writeOwned(target, random, session, index >= SINGLE_WRITERS)),
+        ),
         repeat(() => writeShared(target, random)),
         repeat(() => writeShared(target, random)),
         repeat(() => changeConstruct(target)),
@@ -173,8 +213,11 @@ export async function createWorkload(server: Server): Promise<Workload> {
       }
       const transcript = await fetchTranscript(target, shared.id);
       failures.push(...transcript.faults, ...checkShared(shared, transcript));
-      const found = Number((await json<{ title: string }>(target.call("GET", `/v1/constructs/${construct.id}`))).title);
-      if (found !== title && found !== title + 1) failures.push(`the construct is at change ${found}, acknowledged was ${title}`);
+      const found = Number(
+        (await json<{ title: string }>(target.call("GET", `/v1/constructs/${construct.id}`))).title,
+      );
+      if (found !== title && found !== title + 1)
+        failures.push(`the construct is at change ${found}, acknowledged was ${title}`);
       title = found;
       return failures;
     },

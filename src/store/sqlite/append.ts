@@ -37,12 +37,20 @@ interface Plan {
 }
 
 /** Whether the append can go on, decided inside a transaction or before one. */
-function plan(db: Database, session_id: string, entries: readonly NewEntry[], options: AppendOptions): Plan | AppendOutcome {
+function plan(
+  db: Database,
+  session_id: string,
+  entries: readonly NewEntry[],
+  options: AppendOptions,
+): Plan | AppendOutcome {
   const head = requireWritable(findHead(db, session_id));
   const candidates = unknownKeys(db, head.pk, entries, options.known);
   if (candidates.size > 0) return { outcome: "keys", candidates, head: toSessionHead(head) };
-  if (options.after !== undefined && options.after !== head.last_seq) return { outcome: "stale", head: toSessionHead(head) };
-  const fresh = entries.map((entry, index) => ({ entry, index })).filter(({ index }) => (options.known?.get(index)?.replay_seq ?? null) === null);
+  if (options.after !== undefined && options.after !== head.last_seq)
+    return { outcome: "stale", head: toSessionHead(head) };
+  const fresh = entries
+    .map((entry, index) => ({ entry, index }))
+    .filter(({ index }) => (options.known?.get(index)?.replay_seq ?? null) === null);
   assert(fresh.length > 0, "the caller answers a request whose entries are all known");
   return { head, fresh };
 }
@@ -51,7 +59,12 @@ function isPlan(value: Plan | AppendOutcome): value is Plan {
   return !("outcome" in value);
 }
 
-function resultOf({ head, fresh }: Plan, entries: readonly NewEntry[], options: AppendOptions, new_head: Uint8Array): AppendResult {
+function resultOf(
+  { head, fresh }: Plan,
+  entries: readonly NewEntry[],
+  options: AppendOptions,
+  new_head: Uint8Array,
+): AppendResult {
   const result: AppendResult = {
     first_seq: head.last_seq + 1,
     last_seq: head.last_seq + fresh.length,
@@ -63,7 +76,9 @@ function resultOf({ head, fresh }: Plan, entries: readonly NewEntry[], options: 
     const place = new Map(fresh.map(({ index }, offset) => [index, head.last_seq + 1 + offset]));
     result.items = entries.map((_, index) => {
       const seq = place.get(index);
-      return seq === undefined ? { seq: options.known?.get(index)?.replay_seq ?? 0, replayed: true } : { seq, replayed: false };
+      return seq === undefined
+        ? { seq: options.known?.get(index)?.replay_seq ?? 0, replayed: true }
+        : { seq, replayed: false };
     });
   }
   return result;
@@ -76,7 +91,12 @@ function insertKeys(db: Database, { head, fresh }: Plan): void {
 }
 
 /** The small road: rows, inside the transaction of a group. */
-function appendRows(db: Database, session_id: string, entries: readonly NewEntry[], options: AppendOptions): { outcome: AppendOutcome; pk: number } {
+function appendRows(
+  db: Database,
+  session_id: string,
+  entries: readonly NewEntry[],
+  options: AppendOptions,
+): { outcome: AppendOutcome; pk: number } {
   const planned = plan(db, session_id, entries, options);
   if (!isPlan(planned)) return { outcome: planned, pk: 0 };
   const { pk } = planned.head;
@@ -93,11 +113,19 @@ function appendRows(db: Database, session_id: string, entries: readonly NewEntry
 
 /** The wire lines of the fresh entries, as they will be stored. */
 function freshLines({ head, fresh }: Plan, received_at_ms: number): Uint8Array[] {
-  return fresh.map(({ entry }, offset) => Buffer.from(`${wireLine(received_at_ms, headedText({ ...entry, seq: head.last_seq + 1 + offset }))}\n`));
+  return fresh.map(({ entry }, offset) =>
+    Buffer.from(`${wireLine(received_at_ms, headedText({ ...entry, seq: head.last_seq + 1 + offset }))}\n`),
+  );
 }
 
 /** The large road: the session is held by the caller. */
-async function appendFrames(parts: AppendParts, session_id: string, entries: readonly NewEntry[], options: AppendOptions, bytes: number): Promise<AppendOutcome> {
+async function appendFrames(
+  parts: AppendParts,
+  session_id: string,
+  entries: readonly NewEntry[],
+  options: AppendOptions,
+  bytes: number,
+): Promise<AppendOutcome> {
   // Behind everything that was queued before the session was held.
   const planned = await parts.writer.run((db) => plan(db, session_id, entries, options));
   if (!isPlan(planned)) return planned;
@@ -110,7 +138,10 @@ async function appendFrames(parts: AppendParts, session_id: string, entries: rea
   const outcome = await parts.writer.run(
     (db): AppendOutcome => {
       const now = requireWritable(findHead(db, session_id));
-      assert(now.last_seq === head.last_seq && now.sealed_through_seq === head.sealed_through_seq, "the session was held");
+      assert(
+        now.last_seq === head.last_seq && now.sealed_through_seq === head.sealed_through_seq,
+        "the session was held",
+      );
       replaceFrames(db, head.pk, unframed.merged, frames);
       insertKeys(db, planned);
       run(db, HEAD_SQL.advanceSealed, { pk: head.pk, last_seq: last.last_seq, head: last.head });
@@ -123,7 +154,12 @@ async function appendFrames(parts: AppendParts, session_id: string, entries: rea
 }
 
 /** The one way in for entries. See the contract of `entries.append`. */
-export async function append(parts: AppendParts, session_id: string, entries: readonly NewEntry[], options: AppendOptions): Promise<AppendOutcome> {
+export async function append(
+  parts: AppendParts,
+  session_id: string,
+  entries: readonly NewEntry[],
+  options: AppendOptions,
+): Promise<AppendOutcome> {
   let bytes = 0;
   let large = false;
   for (const entry of entries) {
@@ -135,8 +171,11 @@ export async function append(parts: AppendParts, session_id: string, entries: re
     const room = parts.sealer.room();
     if (room !== null) await room;
     // Asked again after each wait: nothing may come between the last look and the queue.
-    for (let passed = parts.gate.passed(session_id); passed !== null; passed = parts.gate.passed(session_id)) await passed;
-    const { outcome, pk } = await parts.writer.run((db) => appendRows(db, session_id, entries, options), { bytes });
+    for (let passed = parts.gate.passed(session_id); passed !== null; passed = parts.gate.passed(session_id))
+      await passed;
+    const { outcome, pk } = await parts.writer.run((db) => appendRows(db, session_id, entries, options), {
+      bytes,
+    });
     if (outcome.outcome === "appended") parts.sealer.noteAppend(pk, bytes);
     return outcome;
   }

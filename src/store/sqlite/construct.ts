@@ -37,14 +37,19 @@ export const CONSTRUCT_SQL = {
              WHERE s.construct = (SELECT pk FROM construct WHERE id = $id) ORDER BY s.number LIMIT $limit`,
 };
 
-const SORT_COLUMN: Record<ConstructSort, "updated_at_ms" | "created_at_ms" | "status_since_at_ms" | "title"> = {
-  updated: "updated_at_ms",
-  created: "created_at_ms",
-  status_since: "status_since_at_ms",
-  title: "title",
-};
+const SORT_COLUMN: Record<ConstructSort, "updated_at_ms" | "created_at_ms" | "status_since_at_ms" | "title"> =
+  {
+    updated: "updated_at_ms",
+    created: "created_at_ms",
+    status_since: "status_since_at_ms",
+    title: "title",
+  };
 
-type ListRow = Omit<Construct, "labels" | "metadata" | "pinned"> & { labels: string; metadata: string; pinned: number };
+type ListRow = Omit<Construct, "labels" | "metadata" | "pinned"> & {
+  labels: string;
+  metadata: string;
+  pinned: number;
+};
 
 /** The row object itself becomes the construct: a page of fifty is made without copies. */
 function toConstruct(row: ListRow): Construct {
@@ -77,13 +82,27 @@ function replaceLabels(db: Database, pk: number, labels: readonly string[]): voi
 }
 
 function beginStatus(db: Database, pk: number, row: Construct, actor: Actor, reason: string | null): void {
-  run(db, CONSTRUCT_SQL.beginStatus, { construct: pk, status: row.status, at_ms: row.status_since_at_ms, actor, reason });
+  run(db, CONSTRUCT_SQL.beginStatus, {
+    construct: pk,
+    status: row.status,
+    at_ms: row.status_since_at_ms,
+    actor,
+    reason,
+  });
 }
 
-export function insertConstruct(db: Database, row: Construct, create_digest: string, events: readonly NewEvent[], actor: Actor): Inserted<Construct> {
+export function insertConstruct(
+  db: Database,
+  row: Construct,
+  create_digest: string,
+  events: readonly NewEvent[],
+  actor: Actor,
+): Inserted<Construct> {
   const existing = findStored(db, row.id);
-  if (existing !== null) return { created: false, row: existing.construct, create_digest: existing.create_digest };
-  if (run(db, CONSTRUCT_SQL.insert, { ...values(row), create_digest }) === 0) throw invalid("/workspace_id", "There is no such workspace.");
+  if (existing !== null)
+    return { created: false, row: existing.construct, create_digest: existing.create_digest };
+  if (run(db, CONSTRUCT_SQL.insert, { ...values(row), create_digest }) === 0)
+    throw invalid("/workspace_id", "There is no such workspace.");
   const pk = findStored(db, row.id)?.pk ?? 0;
   replaceLabels(db, pk, row.labels);
   replaceMetadata(db, "construct", pk, row.metadata);
@@ -98,14 +117,19 @@ export function findConstruct(db: Database, id: string): Construct | null {
 
 function between(column: string, after: number | undefined, before: number | undefined): Condition[] {
   const conditions: Condition[] = [];
-  if (after !== undefined) conditions.push({ sql: `c.${column} > $${column}_after`, parameters: { [`${column}_after`]: after } });
-  if (before !== undefined) conditions.push({ sql: `c.${column} < $${column}_before`, parameters: { [`${column}_before`]: before } });
+  if (after !== undefined)
+    conditions.push({ sql: `c.${column} > $${column}_after`, parameters: { [`${column}_after`]: after } });
+  if (before !== undefined)
+    conditions.push({ sql: `c.${column} < $${column}_before`, parameters: { [`${column}_before`]: before } });
   return conditions;
 }
 
 function inWorkspaces(ids: readonly string[] | undefined): Condition[] {
   return anyOf("x.id", "workspace", ids).map(({ sql, parameters }) => ({
-    sql: ids?.length === 1 ? `c.workspace = (SELECT x.pk FROM workspace x WHERE ${sql})` : `c.workspace IN (SELECT x.pk FROM workspace x WHERE ${sql})`,
+    sql:
+      ids?.length === 1
+        ? `c.workspace = (SELECT x.pk FROM workspace x WHERE ${sql})`
+        : `c.workspace IN (SELECT x.pk FROM workspace x WHERE ${sql})`,
     parameters,
   }));
 }
@@ -125,8 +149,13 @@ function conditionsOf(filter: ConstructFilter): Condition[] {
     ...anyOf("c.type", "type", filter.type),
     ...anyOf("c.agent", "agent", filter.agent),
     ...anyOf("c.branch", "branch", filter.branch),
-    ...anyOf("l.label", "label", filter.label).map(({ sql, parameters }) => ({ sql: `c.pk IN (SELECT l.construct FROM construct_label l WHERE ${sql})`, parameters })),
-    ...(filter.pinned === undefined ? [] : [{ sql: "c.pinned = $pinned", parameters: { pinned: filter.pinned ? 1 : 0 } }]),
+    ...anyOf("l.label", "label", filter.label).map(({ sql, parameters }) => ({
+      sql: `c.pk IN (SELECT l.construct FROM construct_label l WHERE ${sql})`,
+      parameters,
+    })),
+    ...(filter.pinned === undefined
+      ? []
+      : [{ sql: "c.pinned = $pinned", parameters: { pinned: filter.pinned ? 1 : 0 } }]),
     ...between("created_at_ms", filter.created_after, filter.created_before),
     ...between("updated_at_ms", filter.updated_after, filter.updated_before),
     ...withMetadata(filter.metadata),
@@ -137,10 +166,19 @@ function conditionsOf(filter: ConstructFilter): Condition[] {
 /** One page of constructs; the index named after the sort, or the one of a single filter; at most limit + 1 rows. */
 export function constructListSql(query: ConstructQuery): { sql: string; parameters: Parameters } {
   const column = SORT_COLUMN[query.sort];
-  const position = beyond(`c.${column}`, "c.pk", "SELECT pk FROM construct WHERE id = $position_id", query.order, query.position);
+  const position = beyond(
+    `c.${column}`,
+    "c.pk",
+    "SELECT pk FROM construct WHERE id = $position_id",
+    query.order,
+    query.position,
+  );
   const { sql, parameters } = where([...conditionsOf(query), ...position]);
   const order = query.order === "asc" ? "ASC" : "DESC";
-  return { sql: `SELECT ${COLUMNS} FROM construct c ${sql} ORDER BY c.${column} ${order}, c.pk ${order} LIMIT $limit`, parameters: { ...parameters, limit: query.limit + 1 } };
+  return {
+    sql: `SELECT ${COLUMNS} FROM construct c ${sql} ORDER BY c.${column} ${order}, c.pk ${order} LIMIT $limit`,
+    parameters: { ...parameters, limit: query.limit + 1 },
+  };
 }
 
 export function constructPage(rows: unknown[], query: ConstructQuery): ListPage<Construct> {
@@ -152,7 +190,12 @@ export function constructCountSql(filter: ConstructFilter): { sql: string; param
   return { sql: `SELECT count(*) AS total FROM construct c ${sql}`, parameters };
 }
 
-export function updateConstruct(db: Database, id: string, rule: Rule<Construct>, by: { actor: Actor; status_reason?: string }): Construct | null {
+export function updateConstruct(
+  db: Database,
+  id: string,
+  rule: Rule<Construct>,
+  by: { actor: Actor; status_reason?: string },
+): Construct | null {
   const stored = findStored(db, id);
   if (stored === null) return null;
   const { pk, construct: current } = stored;

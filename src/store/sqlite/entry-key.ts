@@ -19,12 +19,19 @@ export function insertKey(db: Database, session: number, key: string, seq: numbe
 }
 
 /** For each entry whose key may be there already: the seqs that the caller has not looked at yet. */
-export function unknownKeys(db: Database, session: number, entries: readonly NewEntry[], known: AppendOptions["known"]): Map<number, number[]> {
+export function unknownKeys(
+  db: Database,
+  session: number,
+  entries: readonly NewEntry[],
+  known: AppendOptions["known"],
+): Map<number, number[]> {
   const candidates = new Map<number, number[]>();
   for (const [index, entry] of entries.entries()) {
     if (entry.key === undefined) continue;
     const looked_at = known?.get(index)?.looked_at ?? [];
-    const seqs = all<{ seq: number }>(db, ENTRY_KEY_SQL.candidates, { session, hash: hashOf(entry.key) }).map(({ seq }) => seq);
+    const seqs = all<{ seq: number }>(db, ENTRY_KEY_SQL.candidates, { session, hash: hashOf(entry.key) }).map(
+      ({ seq }) => seq,
+    );
     const fresh = seqs.filter((seq) => !looked_at.includes(seq));
     if (fresh.length > 0) candidates.set(index, fresh);
   }

@@ -38,7 +38,13 @@ export const ENTRY_SQL = {
          AND seq <= (SELECT h.sealed_through_seq FROM session_head h WHERE h.session = entry.session)`,
 };
 
-export function insertEntry(db: Database, session: number, seq: number, received_at_ms: number, entry: NewEntry): void {
+export function insertEntry(
+  db: Database,
+  session: number,
+  seq: number,
+  received_at_ms: number,
+  entry: NewEntry,
+): void {
   run(db, ENTRY_SQL.insert, {
     session,
     seq,
@@ -59,9 +65,21 @@ export interface LineBlock {
 }
 
 /** At most `limit` lines of rows in a range, from its beginning or from its end; null when there are none. */
-export function rowLines(db: Database, session: number, from: number, through: number, limit: number, direction: "forward" | "backward" = "forward"): LineBlock | null {
+export function rowLines(
+  db: Database,
+  session: number,
+  from: number,
+  through: number,
+  limit: number,
+  direction: "forward" | "backward" = "forward",
+): LineBlock | null {
   const sql = direction === "forward" ? ENTRY_SQL.lines : ENTRY_SQL.linesBackward;
-  const found = first<{ count: number; first_seq: number; bytes: Uint8Array | null }>(db, sql, { session, from, through, limit });
+  const found = first<{ count: number; first_seq: number; bytes: Uint8Array | null }>(db, sql, {
+    session,
+    from,
+    through,
+    limit,
+  });
   if (found === null || found.count === 0 || found.bytes === null) return null;
   return { first_seq: found.first_seq, bytes: found.bytes, starts: lineStarts(found.bytes) };
 }
@@ -82,7 +100,12 @@ export function trimRows(db: Database, bound: number): number {
 }
 
 export function rowTails(db: Database): Map<number, number> {
-  return new Map(all<{ session: number; bytes: number }>(db, ENTRY_SQL.tails).map(({ session, bytes }) => [session, bytes]));
+  return new Map(
+    all<{ session: number; bytes: number }>(db, ENTRY_SQL.tails).map(({ session, bytes }) => [
+      session,
+      bytes,
+    ]),
+  );
 }
 
 export function rowTotal(db: Database): { bytes: number; count: number } {

@@ -31,11 +31,18 @@ export function insertEvents(db: Database, events: readonly NewEvent[]): void {
   }
 }
 
-export function listEvents(db: Database, query: { after: number; limit: number; construct_id?: string }): Event[] {
+export function listEvents(
+  db: Database,
+  query: { after: number; limit: number; construct_id?: string },
+): Event[] {
   const { after, construct_id } = query;
   const rows =
     construct_id === undefined
       ? all<Omit<Event, "data"> & { data: string }>(db, EVENT_SQL.list, { after, limit: query.limit })
-      : all<Omit<Event, "data"> & { data: string }>(db, EVENT_SQL.listOfConstruct, { construct_id, after, limit: query.limit });
+      : all<Omit<Event, "data"> & { data: string }>(db, EVENT_SQL.listOfConstruct, {
+          construct_id,
+          after,
+          limit: query.limit,
+        });
   return rows.map((row) => ({ ...row, data: JSON.parse(row.data) as Event["data"] }));
 }

@@ -91,7 +91,12 @@ export function cutFrames(starts: Uint32Array): { end: number; complete: boolean
 }
 
 /** The lines from index `from` to `to` of a block as a frame. Compresses on the thread pool. */
-export async function buildFrame(block: LineBlock, from: number, to: number, head_before: Uint8Array): Promise<NewFrame> {
+export async function buildFrame(
+  block: LineBlock,
+  from: number,
+  to: number,
+  head_before: Uint8Array,
+): Promise<NewFrame> {
   const { bytes, starts, first_seq } = block;
   const raw = bytes.subarray(starts[from], starts[to]);
   const kinds = new Set<string>();
@@ -128,12 +133,23 @@ export function frameAt(db: Database, session: number, seq: number): FrameRow | 
 }
 
 /** The nearest frame behind (or before) a seq that has one of the kinds. */
-export function frameOfKinds(db: Database, session: number, seq: number, kinds: number, direction: "forward" | "backward"): FrameRow | null {
+export function frameOfKinds(
+  db: Database,
+  session: number,
+  seq: number,
+  kinds: number,
+  direction: "forward" | "backward",
+): FrameRow | null {
   const sql = direction === "forward" ? FRAME_SQL.nextOfKinds : FRAME_SQL.previousOfKinds;
   return first<FrameRow>(db, sql, { session, seq, kinds });
 }
 
-export function framesFrom(db: Database, session: number, seq: number, count: number): (Pick<FrameRow, "first_seq" | "last_seq" | "raw_bytes"> & { data: Uint8Array })[] {
+export function framesFrom(
+  db: Database,
+  session: number,
+  seq: number,
+  count: number,
+): (Pick<FrameRow, "first_seq" | "last_seq" | "raw_bytes"> & { data: Uint8Array })[] {
   return all(db, FRAME_SQL.from, { session, seq, limit: count });
 }
 
@@ -142,10 +158,13 @@ export async function decompress(data: Uint8Array, raw_bytes: number): Promise<U
   try {
     // One chunk of the right size spares node:zlib its growing and joining of 16 KiB chunks: 75 us instead of 103 for 128 KiB.
     const options = { maxOutputLength: raw_bytes, chunkSize: Math.max(raw_bytes, MIN_CHUNK_BYTES) };
-    const raw = raw_bytes <= SYNC_BYTES ? zstdDecompressSync(data, options) : await decompressAsync(data, options);
+    const raw =
+      raw_bytes <= SYNC_BYTES ? zstdDecompressSync(data, options) : await decompressAsync(data, options);
     if (raw.byteLength === raw_bytes) return raw;
   } catch (error) {
-    throw new Problem("integrity_failed", "A stored part of the transcript cannot be read.", { cause: error });
+    throw new Problem("integrity_failed", "A stored part of the transcript cannot be read.", {
+      cause: error,
+    });
   }
   throw new Problem("integrity_failed", "A stored part of the transcript has the wrong length.");
 }
@@ -154,15 +173,25 @@ export async function decompress(data: Uint8Array, raw_bytes: number): Promise<U
  * The lines of a frame, through the cache. Null when the frame is no longer there: frames are merged under readers,
  * who then look again for the frame that holds their seq.
  */
-export async function frameLines(db: Database, session: number, frame: FrameRow, cache: BytesCache<LineBlock>): Promise<LineBlock | null> {
+export async function frameLines(
+  db: Database,
+  session: number,
+  frame: FrameRow,
+  cache: BytesCache<LineBlock>,
+): Promise<LineBlock | null> {
   const key = `${session}:${frame.first_seq}:${frame.last_seq}`;
   const cached = cache.get(key);
   if (cached !== undefined) return cached;
-  const stored = first<{ data: Uint8Array }>(db, FRAME_SQL.data, { session, first_seq: frame.first_seq, last_seq: frame.last_seq });
+  const stored = first<{ data: Uint8Array }>(db, FRAME_SQL.data, {
+    session,
+    first_seq: frame.first_seq,
+    last_seq: frame.last_seq,
+  });
   if (stored === null) return null;
   const bytes = await decompress(stored.data, frame.raw_bytes);
   const block: LineBlock = { first_seq: frame.first_seq, bytes, starts: lineStarts(bytes) };
-  if (block.starts.length - 1 !== frame.last_seq - frame.first_seq + 1) throw new Problem("integrity_failed", "A stored part of the transcript has the wrong number of entries.");
+  if (block.starts.length - 1 !== frame.last_seq - frame.first_seq + 1)
+    throw new Problem("integrity_failed", "A stored part of the transcript has the wrong number of entries.");
   if (frame.raw_bytes <= CACHEABLE_BYTES) cache.set(key, block, bytes.byteLength + block.starts.byteLength);
   return block;
 }

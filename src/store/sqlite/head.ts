@@ -15,7 +15,8 @@ export const HEAD_SQL = {
   advance: "UPDATE session_head SET last_seq = $last_seq, head = $head WHERE session = $pk",
   /** Only when nobody sealed meanwhile: the number of changed rows says so. */
   seal: "UPDATE session_head SET sealed_through_seq = $sealed WHERE session = $pk AND sealed_through_seq = $expected",
-  advanceSealed: "UPDATE session_head SET last_seq = $last_seq, head = $head, sealed_through_seq = $last_seq WHERE session = $pk",
+  advanceSealed:
+    "UPDATE session_head SET last_seq = $last_seq, head = $head, sealed_through_seq = $last_seq WHERE session = $pk",
 };
 
 /** Where a transcript stands. */
@@ -36,7 +37,9 @@ export interface SessionHeadRow extends HeadRow {
 }
 
 export function findHead(db: Database, session_id: string): SessionHeadRow | null {
-  const session = first<Pick<SessionHeadRow, "pk" | "deleted" | "construct_deleted">>(db, HEAD_SQL.session, { id: session_id });
+  const session = first<Pick<SessionHeadRow, "pk" | "deleted" | "construct_deleted">>(db, HEAD_SQL.session, {
+    id: session_id,
+  });
   const head = session === null ? null : findHeadByPk(db, session.pk);
   return session === null || head === null ? null : { ...session, ...head };
 }
@@ -50,7 +53,8 @@ export function findHeadByPk(db: Database, pk: number): HeadRow | null {
 export function requireWritable(row: SessionHeadRow | null): HeadRow {
   if (row === null) throw new Problem("not_found", "There is no such session.");
   if (row.deleted === 1) throw new Problem("gone", "This session was deleted.");
-  if (row.construct_deleted === 1) throw new Problem("gone", "The construct of this session is in the trash.");
+  if (row.construct_deleted === 1)
+    throw new Problem("gone", "The construct of this session is in the trash.");
   return row;
 }
 

@@ -24,7 +24,12 @@ export type MigrateAction = "apply" | "status" | "plan" | "verify";
 export type MigrationReport =
   | ({ action: "apply"; created: boolean; from_version: number; to_version: number } & ApplyResult)
   | ({ action: "status" } & MigrationStatus)
-  | { action: "plan"; version: number; latest_version: number; pending: { version: number; name: string; sha256: string; sql: string }[] }
+  | {
+      action: "plan";
+      version: number;
+      latest_version: number;
+      pending: { version: number; name: string; sha256: string; sql: string }[];
+    }
   | { action: "verify"; ok: true; version: number };
 
 interface Place {
@@ -38,20 +43,37 @@ async function apply(place: Place): Promise<MigrationReport> {
   closeConnection(writer);
   lock.release();
   const to_version = MIGRATIONS.length;
-  return { action: "apply", created, from_version: to_version - applied.length, to_version, applied, snapshot };
+  return {
+    action: "apply",
+    created,
+    from_version: to_version - applied.length,
+    to_version,
+    applied,
+    snapshot,
+  };
 }
 
 /** Errors: `locked` (apply), `refused_store`, `not_found` (nothing there to look at), `integrity_failed`. */
 export async function migrateDatabase(place: Place, action: MigrateAction): Promise<MigrationReport> {
   if (action === "apply") return apply(place);
   if (!existsSync(databasePath(place.data_dir))) {
-    throw new Problem("not_found", `${place.data_dir} has no store yet.`, { hint: "`synthetic migrate` or `synthetic serve` makes one." });
+    throw new Problem("not_found", `${place.data_dir} has no store yet.`, {
+      hint: "`synthetic migrate` or `synthetic serve` makes one.",
+    });
   }
   return withProbe(place.data_dir, (db): MigrationReport => {
     if (action === "status") return { action, ...migrationStatus(db, MIGRATIONS) };
     if (action === "verify") return { action, ok: true, version: verifyMigrations(db, MIGRATIONS).version };
-    const pending = planMigrations(db, MIGRATIONS).map((migration) => ({ ...migration, sha256: migrationDigest(migration) }));
-    return { action, version: MIGRATIONS.length - pending.length, latest_version: MIGRATIONS.length, pending };
+    const pending = planMigrations(db, MIGRATIONS).map((migration) => ({
+      ...migration,
+      sha256: migrationDigest(migration),
+    }));
+    return {
+      action,
+      version: MIGRATIONS.length - pending.length,
+      latest_version: MIGRATIONS.length,
+      pending,
+    };
   });
 }
 
@@ -72,7 +94,10 @@ export interface StoreInspection {
   quick_check: string | null;
 }
 
-function readFacts(data_dir: string, locked: boolean): Pick<StoreInspection, "schema_version" | "pending_count" | "quick_check"> {
+function readFacts(
+  data_dir: string,
+  locked: boolean,
+): Pick<StoreInspection, "schema_version" | "pending_count" | "quick_check"> {
   try {
     return withProbe(data_dir, (db) => {
       const quick_check = locked ? null : String(db.query("PRAGMA quick_check(1)").values()[0]?.[0]);
@@ -80,7 +105,11 @@ function readFacts(data_dir: string, locked: boolean): Pick<StoreInspection, "sc
       return { schema_version: version, pending_count: fault === null ? pending.length : null, quick_check };
     });
   } catch (error) {
-    return { schema_version: null, pending_count: null, quick_check: error instanceof Problem ? error.message : "the file cannot be read" };
+    return {
+      schema_version: null,
+      pending_count: null,
+      quick_check: error instanceof Problem ? error.message : "the file cannot be read",
+    };
   }
 }
 
@@ -101,8 +130,20 @@ export function inspectDatabase(data_dir: string): StoreInspection {
   const { network, doubtful } = filesystemOf(data_dir);
   const filesystem = network ?? (doubtful ? "FUSE" : "local");
   const locked = existsSync(data_dir) && isLocked(data_dir);
-  const facts = exists ? readFacts(data_dir, locked) : { schema_version: null, pending_count: 0, quick_check: null };
+  const facts = exists
+    ? readFacts(data_dir, locked)
+    : { schema_version: null, pending_count: 0, quick_check: null };
   const sqlite_version = libraryVersion();
   const bytes = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-  return { sqlite_version, wal_reset_safe: isWalResetSafe(sqlite_version), filesystem, filesystem_safe: network === null, exists, locked, ...facts, database_bytes: bytes(path), wal_bytes: bytes(`${path}-wal`) };
+  return {
+    sqlite_version,
+    wal_reset_safe: isWalResetSafe(sqlite_version),
+    filesystem,
+    filesystem_safe: network === null,
+    exists,
+    locked,
+    ...facts,
+    database_bytes: bytes(path),
+    wal_bytes: bytes(`${path}-wal`),
+  };
 }

@@ -23,5 +23,6 @@ export const METADATA_SQL = {
 /** Makes the stored map equal to the given one, in the transaction that is open. */
 export function replaceMetadata(db: Database, owner: Owner, pk: number, metadata: Metadata): void {
   run(db, METADATA_SQL[owner].clear, { owner: pk });
-  for (const [key, value] of Object.entries(metadata)) run(db, METADATA_SQL[owner].insert, { owner: pk, key, value });
+  for (const [key, value] of Object.entries(metadata))
+    run(db, METADATA_SQL[owner].insert, { owner: pk, key, value });
 }

@@ -62,22 +62,29 @@ export function createReaderPool(path: string): ReaderPool {
     const question = queue.shift();
     if (question === undefined) return;
     reader.current = question;
-    reader.worker.postMessage({ id: 0, sql: question.sql, parameters: question.parameters } satisfies ReaderQuestion);
+    reader.worker.postMessage({
+      id: 0,
+      sql: question.sql,
+      parameters: question.parameters,
+    } satisfies ReaderQuestion);
   }
 
   return {
     all<Row>(sql: string, parameters: Parameters): Promise<Row[]> {
       if (closed) throw new Problem("unavailable", "The server is stopping.", { retry_after_s: 1 });
-      if (queue.length >= limit("reader_queue_count")) throw new Problem("busy", "Too many long reads are waiting.", { retry_after_s: 1 });
+      if (queue.length >= limit("reader_queue_count"))
+        throw new Problem("busy", "Too many long reads are waiting.", { retry_after_s: 1 });
       return new Promise<Row[]>((resolve, reject) => {
         queue.push({ sql, parameters, resolve: resolve as (rows: unknown[]) => void, reject });
-        const idle = readers.find((reader) => reader.current === null) ?? (readers.length < size ? start() : null);
+        const idle =
+          readers.find((reader) => reader.current === null) ?? (readers.length < size ? start() : null);
         if (idle !== null) next(idle);
       });
     },
     async close() {
       closed = true;
-      for (const question of queue.splice(0)) question.reject(new Problem("unavailable", "The server is stopping.", { retry_after_s: 1 }));
+      for (const question of queue.splice(0))
+        question.reject(new Problem("unavailable", "The server is stopping.", { retry_after_s: 1 }));
       for (const reader of readers) reader.worker.postMessage({ close: true } satisfies ReaderQuestion);
       await Promise.all(readers.map((reader) => reader.ended));
     },

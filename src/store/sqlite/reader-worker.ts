@@ -7,7 +7,8 @@ import { all, finalizeStatements, type Parameters } from "./statement.ts";
 
 declare const self: Worker;
 
-export type ReaderQuestion = { id: number; sql: string; parameters: Parameters } | { open: string } | { close: true };
+export type ReaderQuestion =
+  { id: number; sql: string; parameters: Parameters } | { open: string } | { close: true };
 export type ReaderAnswer = { id: number; rows: unknown[] } | { id: number; error: string };
 
 let db: ReturnType<typeof openReader> | null = null;
@@ -27,6 +28,9 @@ self.addEventListener("message", ({ data }: MessageEvent<ReaderQuestion>): void 
     if (db === null) throw new Error("the reader is not open");
     self.postMessage({ id: data.id, rows: all(db, data.sql, data.parameters) } satisfies ReaderAnswer);
   } catch (error) {
-    self.postMessage({ id: data.id, error: error instanceof Error ? error.message : String(error) } satisfies ReaderAnswer);
+    self.postMessage({
+      id: data.id,
+      error: error instanceof Error ? error.message : String(error),
+    } satisfies ReaderAnswer);
   }
 });

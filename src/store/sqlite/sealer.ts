@@ -79,7 +79,8 @@ export function createSealer(options: SealerOptions): Sealer {
     if (counted) return;
     counted = true;
     const now = clock.elapsed_ms();
-    for (const [session, bytes] of rowTails(db)) tails.set(session, { bytes, last_append_ms: tails.get(session)?.last_append_ms ?? now });
+    for (const [session, bytes] of rowTails(db))
+      tails.set(session, { bytes, last_append_ms: tails.get(session)?.last_append_ms ?? now });
     const total = rowTotal(db);
     stats.hot_rows_bytes = total.bytes;
     dead_rows = total.count;
@@ -137,7 +138,8 @@ export function createSealer(options: SealerOptions): Sealer {
       return;
     }
     const end = headAfterLines(last.head, block.bytes, block.starts, last.last_seq + 1 - block.first_seq);
-    if (whole && !Buffer.from(end).equals(head.head)) throw new Problem("integrity_failed", "The rows of a session do not give its head.");
+    if (whole && !Buffer.from(end).equals(head.head))
+      throw new Problem("integrity_failed", "The rows of a session do not give its head.");
     const sealed = await writer.run(() => store(head, frames, merged), { lazy: !hurried });
     if (sealed) {
       const bytes = (block.starts[last.last_seq + 1 - block.first_seq] ?? 0) - (merged?.raw_bytes ?? 0);
@@ -148,7 +150,8 @@ export function createSealer(options: SealerOptions): Sealer {
 
   function store(head: HeadRow, frames: readonly NewFrame[], merged: FrameRow | null): boolean {
     const sealed = frames.at(-1)?.last_seq ?? 0;
-    if (run(db, HEAD_SQL.seal, { pk: head.pk, sealed, expected: head.sealed_through_seq }) === 0) return false;
+    if (run(db, HEAD_SQL.seal, { pk: head.pk, sealed, expected: head.sealed_through_seq }) === 0)
+      return false;
     replaceFrames(db, head.pk, merged, frames);
     return true;
   }
@@ -203,7 +206,8 @@ export function createSealer(options: SealerOptions): Sealer {
   }
 
   function trimSoon(): void {
-    if (trimming === null && !stopped) trimOnce().catch((error: unknown) => log.warn("trim_failed", { error: errorText(error) }));
+    if (trimming === null && !stopped)
+      trimOnce().catch((error: unknown) => log.warn("trim_failed", { error: errorText(error) }));
   }
 
   async function trimAll(): Promise<void> {
@@ -224,7 +228,8 @@ export function createSealer(options: SealerOptions): Sealer {
     for (let slice = 0; slice < RECLAIM_SLICES; slice += 1) {
       const { free_pages, pages } = freelist(db);
       const quiet = clock.elapsed_ms() - last_append_ms > TICK_MS;
-      if (free_pages <= step || !(quiet || (slice === 0 && free_pages > Math.max(pages / 4, 16 * step)))) return;
+      if (free_pages <= step || !(quiet || (slice === 0 && free_pages > Math.max(pages / 4, 16 * step))))
+        return;
       if (!(await reclaimStep())) return;
     }
   }
@@ -242,7 +247,9 @@ export function createSealer(options: SealerOptions): Sealer {
 
   let ticking: Promise<void> = Promise.resolve();
   const timer = setInterval(() => {
-    ticking = ticking.then(tick).catch((error: unknown) => log.warn("sealer_tick_failed", { error: errorText(error) }));
+    ticking = ticking
+      .then(tick)
+      .catch((error: unknown) => log.warn("sealer_tick_failed", { error: errorText(error) }));
   }, TICK_MS);
   timer.unref();
 
@@ -279,7 +286,11 @@ export function createSealer(options: SealerOptions): Sealer {
       if (stats.hot_rows_bytes <= bound * 1.5) return null;
       trimSoon();
       return new Promise((resolve, reject) => {
-        const timer = setTimeout(() => reject(new Problem("busy", "Entries come faster than they can be sealed.", { retry_after_s: 1 })), limit("back_pressure_ms"));
+        const timer = setTimeout(
+          () =>
+            reject(new Problem("busy", "Entries come faster than they can be sealed.", { retry_after_s: 1 })),
+          limit("back_pressure_ms"),
+        );
         room_waiters.push(() => {
           clearTimeout(timer);
           resolve();

@@ -10,8 +10,10 @@ import { anyOf, beyond, type Condition, pageOut, where } from "./list.ts";
 import { replaceMetadata } from "./metadata.ts";
 import { first, type Parameters, run } from "./statement.ts";
 
-const of_construct = (column: string): string => `(SELECT c.${column} FROM construct c WHERE c.pk = s.construct)`;
-const of_head = (column: string): string => `(SELECT h.${column} FROM session_head h WHERE h.session = s.pk) AS ${column}`;
+const of_construct = (column: string): string =>
+  `(SELECT c.${column} FROM construct c WHERE c.pk = s.construct)`;
+const of_head = (column: string): string =>
+  `(SELECT h.${column} FROM session_head h WHERE h.session = s.pk) AS ${column}`;
 
 /** Scalar subqueries and no joins: see head.ts. */
 const COLUMNS = `s.pk, s.id, ${of_construct("id")} AS construct_id, (SELECT p.id FROM session p WHERE p.pk = s.parent) AS parent_id, s.title, s.agent,
@@ -48,14 +50,36 @@ type Row = Omit<Session, "metadata" | "head"> & {
   workspace_id: string;
 };
 
-function toSession({ pk: _pk, create_digest: _digest, construct_deleted: _deleted, workspace_id: _workspace, ...row }: Row): Session {
+function toSession({
+  pk: _pk,
+  create_digest: _digest,
+  construct_deleted: _deleted,
+  workspace_id: _workspace,
+  ...row
+}: Row): Session {
   return { ...row, head: headHex(row.head), metadata: JSON.parse(row.metadata) as Session["metadata"] };
 }
 
 function values(row: Session): Parameters {
   const { id, title, agent, model, status, status_since_at_ms, external_id, working_directory, branch } = row;
   const { started_at_ms, ended_at_ms, revision, created_at_ms, updated_at_ms, deleted_at_ms } = row;
-  return { id, title, agent, model, status, status_since_at_ms, external_id, working_directory, branch, started_at_ms, ended_at_ms, revision, created_at_ms, updated_at_ms, deleted_at_ms };
+  return {
+    id,
+    title,
+    agent,
+    model,
+    status,
+    status_since_at_ms,
+    external_id,
+    working_directory,
+    branch,
+    started_at_ms,
+    ended_at_ms,
+    revision,
+    created_at_ms,
+    updated_at_ms,
+    deleted_at_ms,
+  };
 }
 
 function parentOf(db: Database, row: Session, construct: number): number | null {
@@ -66,12 +90,23 @@ function parentOf(db: Database, row: Session, construct: number): number | null 
   return parent.pk;
 }
 
-export function insertSession(db: Database, row: Session, create_digest: string, events: (workspace_id: string) => NewEvent[]): Inserted<Session> {
+export function insertSession(
+  db: Database,
+  row: Session,
+  create_digest: string,
+  events: (workspace_id: string) => NewEvent[],
+): Inserted<Session> {
   const existing = first<Row>(db, SESSION_SQL.find, { id: row.id });
-  if (existing !== null) return { created: false, row: toSession(existing), create_digest: existing.create_digest };
-  const construct = first<{ pk: number; deleted_at_ms: number | null; workspace_id: string }>(db, SESSION_SQL.construct, { id: row.construct_id });
+  if (existing !== null)
+    return { created: false, row: toSession(existing), create_digest: existing.create_digest };
+  const construct = first<{ pk: number; deleted_at_ms: number | null; workspace_id: string }>(
+    db,
+    SESSION_SQL.construct,
+    { id: row.construct_id },
+  );
   if (construct === null) throw invalid("/construct_id", "There is no such construct.");
-  if (construct.deleted_at_ms !== null) throw new Problem("gone", "The construct is in the trash.", { hint: "Undelete the construct." });
+  if (construct.deleted_at_ms !== null)
+    throw new Problem("gone", "The construct is in the trash.", { hint: "Undelete the construct." });
   const parent = parentOf(db, row, construct.pk);
   run(db, SESSION_SQL.insert, { ...values(row), construct: construct.pk, parent, create_digest });
   run(db, SESSION_SQL.insertHead, { id: row.id, head: ZERO_HEAD });
@@ -80,17 +115,29 @@ export function insertSession(db: Database, row: Session, create_digest: string,
   return { created: true, row, create_digest };
 }
 
-export function findSession(db: Database, id: string): { row: Session; workspace_id: string; construct_deleted: boolean } | null {
+export function findSession(
+  db: Database,
+  id: string,
+): { row: Session; workspace_id: string; construct_deleted: boolean } | null {
   const row = first<Row>(db, SESSION_SQL.find, { id });
-  return row === null ? null : { row: toSession(row), workspace_id: row.workspace_id, construct_deleted: row.construct_deleted === 1 };
+  return row === null
+    ? null
+    : { row: toSession(row), workspace_id: row.workspace_id, construct_deleted: row.construct_deleted === 1 };
 }
 
 const SORT_COLUMN = { updated: "updated_at_ms", created: "created_at_ms" } as const;
 
 /** A filter on another table's id, as a condition on its key here. */
-function byId(column: string, table: "construct" | "workspace" | "session", ids: readonly string[] | undefined): Condition[] {
+function byId(
+  column: string,
+  table: "construct" | "workspace" | "session",
+  ids: readonly string[] | undefined,
+): Condition[] {
   return anyOf("x.id", `${table}_id`, ids).map(({ sql, parameters }) => ({
-    sql: ids?.length === 1 ? `${column} = (SELECT x.pk FROM ${table} x WHERE ${sql})` : `${column} IN (SELECT x.pk FROM ${table} x WHERE ${sql})`,
+    sql:
+      ids?.length === 1
+        ? `${column} = (SELECT x.pk FROM ${table} x WHERE ${sql})`
+        : `${column} IN (SELECT x.pk FROM ${table} x WHERE ${sql})`,
     parameters,
   }));
 }
@@ -100,7 +147,10 @@ function conditionsOf(filter: SessionFilter): Condition[] {
     { sql: filter.deleted ? "s.deleted_at_ms IS NOT NULL" : "s.deleted_at_ms IS NULL", parameters: {} },
     { sql: `${of_construct("deleted_at_ms")} IS NULL`, parameters: {} },
     ...byId("s.construct", "construct", filter.construct_id),
-    ...byId("y.workspace", "workspace", filter.workspace_id).map(({ sql, parameters }) => ({ sql: `s.construct IN (SELECT y.pk FROM construct y WHERE ${sql})`, parameters })),
+    ...byId("y.workspace", "workspace", filter.workspace_id).map(({ sql, parameters }) => ({
+      sql: `s.construct IN (SELECT y.pk FROM construct y WHERE ${sql})`,
+      parameters,
+    })),
     ...byId("s.parent", "session", filter.parent_id),
     ...anyOf("s.status", "status", filter.status),
     ...anyOf("s.agent", "agent", filter.agent),
@@ -111,10 +161,19 @@ function conditionsOf(filter: SessionFilter): Condition[] {
 /** One page of sessions; session_by_construct, or the index named after the sort; at most limit + 1 rows. */
 export function sessionListSql(query: SessionQuery): { sql: string; parameters: Parameters } {
   const column = SORT_COLUMN[query.sort];
-  const position = beyond(`s.${column}`, "s.pk", "SELECT pk FROM session WHERE id = $position_id", query.order, query.position);
+  const position = beyond(
+    `s.${column}`,
+    "s.pk",
+    "SELECT pk FROM session WHERE id = $position_id",
+    query.order,
+    query.position,
+  );
   const { sql, parameters } = where([...conditionsOf(query), ...position]);
   const order = query.order === "asc" ? "ASC" : "DESC";
-  return { sql: `SELECT ${COLUMNS} FROM session s ${sql} ORDER BY s.${column} ${order}, s.pk ${order} LIMIT $limit`, parameters: { ...parameters, limit: query.limit + 1 } };
+  return {
+    sql: `SELECT ${COLUMNS} FROM session s ${sql} ORDER BY s.${column} ${order}, s.pk ${order} LIMIT $limit`,
+    parameters: { ...parameters, limit: query.limit + 1 },
+  };
 }
 
 export function sessionPage(rows: unknown[], query: SessionQuery): ListPage<Session> {
@@ -134,7 +193,10 @@ export function updateSession(
   const stored = first<Row>(db, SESSION_SQL.find, { id });
   if (stored === null) return null;
   const current = toSession(stored);
-  const { row, events } = rule(current, { workspace_id: stored.workspace_id, construct_deleted: stored.construct_deleted === 1 });
+  const { row, events } = rule(current, {
+    workspace_id: stored.workspace_id,
+    construct_deleted: stored.construct_deleted === 1,
+  });
   if (row === null) return current;
   const { id: _id, created_at_ms: _created, ...changed } = values(row);
   run(db, SESSION_SQL.update, { ...changed, pk: stored.pk });

@@ -3,7 +3,8 @@ import type { Database } from "bun:sqlite";
 import { all, first, run } from "./statement.ts";
 
 export const SPACE_SQL = {
-  pages: "SELECT (SELECT page_count FROM pragma_page_count) AS pages, (SELECT freelist_count FROM pragma_freelist_count) AS free_pages, (SELECT page_size FROM pragma_page_size) AS page_bytes",
+  pages:
+    "SELECT (SELECT page_count FROM pragma_page_count) AS pages, (SELECT freelist_count FROM pragma_freelist_count) AS free_pages, (SELECT page_size FROM pragma_page_size) AS page_bytes",
 };
 
 export function freelist(db: Database): { pages: number; free_pages: number; page_bytes: number } {

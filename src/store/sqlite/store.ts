@@ -8,18 +8,40 @@ import { limit } from "../../limits.ts";
 import type { Store, StoreStats } from "../contract.ts";
 import { append } from "./append.ts";
 import { openReader } from "./connection.ts";
-import { constructCountSql, constructListSql, constructPage, findConstruct, insertConstruct, listStatuses, updateConstruct } from "./construct.ts";
+import {
+  constructCountSql,
+  constructListSql,
+  constructPage,
+  findConstruct,
+  insertConstruct,
+  listStatuses,
+  updateConstruct,
+} from "./construct.ts";
 import type { LineBlock } from "./entry-row.ts";
 import { listEvents } from "./event.ts";
 import { createGate } from "./gate.ts";
 import { findHead, toSessionHead } from "./head.ts";
 import { createReaderPool } from "./reader-pool.ts";
 import { createSealer } from "./sealer.ts";
-import { findSession, insertSession, sessionCountSql, sessionListSql, sessionPage, updateSession } from "./session.ts";
+import {
+  findSession,
+  insertSession,
+  sessionCountSql,
+  sessionListSql,
+  sessionPage,
+  updateSession,
+} from "./session.ts";
 import { freelist } from "./space.ts";
 import { all, finalizeStatements, type Parameters } from "./statement.ts";
 import { createTranscriptReader } from "./transcript.ts";
-import { deleteWorkspace, findWorkspace, insertWorkspace, listWorkspaces, updateWorkspace, workspaceCountSql } from "./workspace.ts";
+import {
+  deleteWorkspace,
+  findWorkspace,
+  insertWorkspace,
+  listWorkspaces,
+  updateWorkspace,
+  workspaceCountSql,
+} from "./workspace.ts";
 import { createWriter } from "./writer.ts";
 
 export interface SqliteStoreOptions {
@@ -44,7 +66,14 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
   const pool = createReaderPool(path);
   const writer = createWriter(options.writer);
   const cache: BytesCache<LineBlock> = createBytesCache(limit("frame_cache_bytes"));
-  const sealer = createSealer({ db: options.writer, writer, cache, clock, log, seal_idle_ms: options.seal_idle_ms });
+  const sealer = createSealer({
+    db: options.writer,
+    writer,
+    cache,
+    clock,
+    log,
+    seal_idle_ms: options.seal_idle_ms,
+  });
   const transcripts = createTranscriptReader(reader, cache);
   const parts = { db: options.writer, writer, sealer, gate: createGate(), cache };
 
@@ -53,8 +82,10 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
     return row?.total ?? 0;
   };
   /** A list that has to look at texts goes to a thread; the others follow an index and are answered here. */
-  const rows = (long: boolean, { sql, parameters }: { sql: string; parameters: Parameters }): Promise<unknown[]> | unknown[] =>
-    long ? pool.all(sql, parameters) : all(reader, sql, parameters);
+  const rows = (
+    long: boolean,
+    { sql, parameters }: { sql: string; parameters: Parameters },
+  ): Promise<unknown[]> | unknown[] => (long ? pool.all(sql, parameters) : all(reader, sql, parameters));
 
   const stats = (): StoreStats => {
     const { pages, free_pages, page_bytes } = freelist(reader);
@@ -79,7 +110,8 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
       delete: async (id, rule) => writer.run((db) => deleteWorkspace(db, id, rule)),
     },
     constructs: {
-      insert: async (row, digest, events, actor) => writer.run((db) => insertConstruct(db, row, digest, events, actor)),
+      insert: async (row, digest, events, actor) =>
+        writer.run((db) => insertConstruct(db, row, digest, events, actor)),
       find: async (id) => findConstruct(reader, id),
       list: async (query) => constructPage(await rows(query.q !== undefined, constructListSql(query)), query),
       count: async (filter) => total(constructCountSql(filter)),

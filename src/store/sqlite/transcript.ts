@@ -16,7 +16,12 @@ import { droppedHead, findHead, type HeadRow } from "./head.ts";
 
 export interface TranscriptReader {
   read(session_id: string, query: LinesQuery): Promise<Lines>;
-  chunk(session_id: string, from_seq: number, through_seq: number, encoding: "identity" | "zstd"): Promise<TranscriptChunk | null>;
+  chunk(
+    session_id: string,
+    from_seq: number,
+    through_seq: number,
+    encoding: "identity" | "zstd",
+  ): Promise<TranscriptChunk | null>;
   headAt(session_id: string, seq: number): Promise<string>;
 }
 
@@ -39,7 +44,14 @@ function missing(): Problem {
 }
 
 /** Takes lines of a block from index `from` towards `to` (inclusive) as the query allows; gives the index it stopped at. */
-function takeLines(block: LineBlock, from: number, to: number, query: LinesQuery, kinds: ReadonlySet<EntryKind> | undefined, into: Gathering): number {
+function takeLines(
+  block: LineBlock,
+  from: number,
+  to: number,
+  query: LinesQuery,
+  kinds: ReadonlySet<EntryKind> | undefined,
+  into: Gathering,
+): number {
   const step = query.direction === "forward" ? 1 : -1;
   const { bytes, starts } = block;
   const taken: Uint8Array[] = [];
@@ -72,13 +84,22 @@ function takeLines(block: LineBlock, from: number, to: number, query: LinesQuery
 
 export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock>): TranscriptReader {
   /** The block that holds a seq, as far as rows go `ROW_BATCH` of them; null when frames changed meanwhile. */
-  async function blockAt(head: HeadRow, seq: number, low: number, high: number, direction: "forward" | "backward"): Promise<LineBlock | null> {
+  async function blockAt(
+    head: HeadRow,
+    seq: number,
+    low: number,
+    high: number,
+    direction: "forward" | "backward",
+  ): Promise<LineBlock | null> {
     if (seq > head.sealed_through_seq) {
       const floor = Math.max(low, head.sealed_through_seq + 1);
-      return direction === "forward" ? rowLines(db, head.pk, seq, high, ROW_BATCH) : rowLines(db, head.pk, floor, seq, ROW_BATCH, "backward");
+      return direction === "forward"
+        ? rowLines(db, head.pk, seq, high, ROW_BATCH)
+        : rowLines(db, head.pk, floor, seq, ROW_BATCH, "backward");
     }
     const frame = frameAt(db, head.pk, seq);
-    if (frame === null || frame.last_seq < seq) throw new Problem("integrity_failed", `Entry ${seq} of the session is missing.`);
+    if (frame === null || frame.last_seq < seq)
+      throw new Problem("integrity_failed", `Entry ${seq} of the session is missing.`);
     return frameLines(db, head.pk, frame, cache);
   }
 
@@ -87,7 +108,13 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
     if (seq > head.sealed_through_seq) return seq;
     const holding = frameAt(db, head.pk, seq);
     if (holding === null || (holding.kinds & kinds) !== 0) return seq;
-    const found = frameOfKinds(db, head.pk, direction === "forward" ? seq : holding.first_seq, kinds, direction);
+    const found = frameOfKinds(
+      db,
+      head.pk,
+      direction === "forward" ? seq : holding.first_seq,
+      kinds,
+      direction,
+    );
     if (direction === "forward") return found?.first_seq ?? head.sealed_through_seq + 1;
     return found?.last_seq ?? head.dropped_through_seq;
   }
@@ -116,13 +143,26 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
       const first_index = Math.max(0, low - block.first_seq);
       const last_index = Math.min(block.starts.length - 2, high - block.first_seq);
       const wanted = kinds === undefined ? undefined : query.kinds;
-      const stopped = forward ? takeLines(block, at - block.first_seq, last_index, query, wanted, into) : takeLines(block, at - block.first_seq, first_index, query, wanted, into);
+      const stopped = forward
+        ? takeLines(block, at - block.first_seq, last_index, query, wanted, into)
+        : takeLines(block, at - block.first_seq, first_index, query, wanted, into);
       at = block.first_seq + stopped;
     }
-    return { pieces: into.pieces, count: into.count, first_seq: into.first_seq, last_seq: into.last_seq, next };
+    return {
+      pieces: into.pieces,
+      count: into.count,
+      first_seq: into.first_seq,
+      last_seq: into.last_seq,
+      next,
+    };
   }
 
-  async function chunk(session_id: string, from_seq: number, through_seq: number, encoding: "identity" | "zstd"): Promise<TranscriptChunk | null> {
+  async function chunk(
+    session_id: string,
+    from_seq: number,
+    through_seq: number,
+    encoding: "identity" | "zstd",
+  ): Promise<TranscriptChunk | null> {
     const head = findHead(db, session_id);
     if (head === null) throw missing();
     const through = Math.min(through_seq, head.last_seq);
@@ -132,14 +172,28 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
       if (whole !== null) return whole;
     }
     // The rows behind the frames, or a frame that was merged or reaches beyond the mark: lines, cut.
-    const lines = await read(session_id, { from_seq, through_seq: through, direction: "forward", limit: limit("page_items_count"), max_bytes: limit("tail_batch_bytes") });
+    const lines = await read(session_id, {
+      from_seq,
+      through_seq: through,
+      direction: "forward",
+      limit: limit("page_items_count"),
+      max_bytes: limit("tail_batch_bytes"),
+    });
     assert(lines.last_seq !== null, "a transcript has no gaps");
-    const plain = lines.pieces.length === 1 && lines.pieces[0] !== undefined ? lines.pieces[0] : Buffer.concat(lines.pieces);
+    const plain =
+      lines.pieces.length === 1 && lines.pieces[0] !== undefined
+        ? lines.pieces[0]
+        : Buffer.concat(lines.pieces);
     return { data: encoding === "zstd" ? await compress(plain) : plain, last_seq: lines.last_seq };
   }
 
   /** Frames that begin at the wanted seq and end before the mark, untouched or decompressed; null when there is none. */
-  async function wholeFrames(head: HeadRow, from_seq: number, through: number, encoding: "identity" | "zstd"): Promise<TranscriptChunk | null> {
+  async function wholeFrames(
+    head: HeadRow,
+    from_seq: number,
+    through: number,
+    encoding: "identity" | "zstd",
+  ): Promise<TranscriptChunk | null> {
     const parts: Uint8Array[] = [];
     let next = from_seq;
     let stored_bytes = 0;
@@ -164,17 +218,19 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
       if (seq === head.dropped_through_seq) return headHex(droppedHead(head));
       const frame = frameAt(db, head.pk, Math.min(seq, head.sealed_through_seq));
       if (frame !== null && frame.last_seq === seq) return headHex(frame.head);
-      if (seq > head.sealed_through_seq) return headHex(headThroughRows(head, frame?.head ?? droppedHead(head), seq));
+      if (seq > head.sealed_through_seq)
+        return headHex(headThroughRows(head, frame?.head ?? droppedHead(head), seq));
       if (frame === null) throw new Problem("integrity_failed", `Entry ${seq} of the session is missing.`);
       const before = frameAt(db, head.pk, frame.first_seq - 1)?.head ?? droppedHead(head);
       const block = await frameLines(db, head.pk, frame, cache);
-      if (block !== null) return headHex(headAfterLines(before, block.bytes, block.starts, 0, seq - frame.first_seq + 1));
+      if (block !== null)
+        return headHex(headAfterLines(before, block.bytes, block.starts, 0, seq - frame.first_seq + 1));
     }
   }
 
   function headThroughRows(head: HeadRow, sealed: Uint8Array, seq: number): Uint8Array {
     let current = sealed;
-    for (let from = head.sealed_through_seq + 1; from <= seq; ) {
+    for (let from = head.sealed_through_seq + 1; from <= seq;) {
       const block = rowLines(db, head.pk, from, seq, ROW_BATCH);
       if (block === null) throw new Problem("integrity_failed", `Entry ${from} of the session is missing.`);
       current = headAfterLines(current, block.bytes, block.starts);

@@ -39,13 +39,21 @@ function values(row: Workspace): Parameters {
 
 function requireFreeName(db: Database, row: Workspace): void {
   if (first(db, WORKSPACE_SQL.named, { name: row.name, id: row.id }) !== null) {
-    throw new Problem("conflict", "Another workspace has this name.", { errors: [{ pointer: "/name", detail: "is taken" }] });
+    throw new Problem("conflict", "Another workspace has this name.", {
+      errors: [{ pointer: "/name", detail: "is taken" }],
+    });
   }
 }
 
-export function insertWorkspace(db: Database, row: Workspace, create_digest: string, events: readonly NewEvent[]): Inserted<Workspace> {
+export function insertWorkspace(
+  db: Database,
+  row: Workspace,
+  create_digest: string,
+  events: readonly NewEvent[],
+): Inserted<Workspace> {
   const existing = first<Row>(db, WORKSPACE_SQL.find, { id: row.id });
-  if (existing !== null) return { created: false, row: toWorkspace(existing), create_digest: existing.create_digest };
+  if (existing !== null)
+    return { created: false, row: toWorkspace(existing), create_digest: existing.create_digest };
   requireFreeName(db, row);
   run(db, WORKSPACE_SQL.insert, { ...values(row), create_digest });
   const pk = first<Row>(db, WORKSPACE_SQL.find, { id: row.id })?.pk ?? 0;
@@ -61,9 +69,15 @@ export function findWorkspace(db: Database, id: string): Workspace | null {
 
 /** Workspaces by name; the unique index on name gives the order; at most limit + 1 rows. */
 export function workspaceListSql(query: WorkspaceQuery): { sql: string; parameters: Parameters } {
-  const conditions = [...containing(["w.name"], query.q), ...beyond("w.name", "w.pk", "SELECT pk FROM workspace WHERE id = $position_id", "asc", query.position)];
+  const conditions = [
+    ...containing(["w.name"], query.q),
+    ...beyond("w.name", "w.pk", "SELECT pk FROM workspace WHERE id = $position_id", "asc", query.position),
+  ];
   const { sql, parameters } = where(conditions);
-  return { sql: `SELECT ${COLUMNS} FROM workspace w ${sql} ORDER BY w.name, w.pk LIMIT $limit`, parameters: { ...parameters, limit: query.limit + 1 } };
+  return {
+    sql: `SELECT ${COLUMNS} FROM workspace w ${sql} ORDER BY w.name, w.pk LIMIT $limit`,
+    parameters: { ...parameters, limit: query.limit + 1 },
+  };
 }
 
 export function listWorkspaces(db: Database, query: WorkspaceQuery): ListPage<Workspace> {
@@ -90,12 +104,17 @@ export function updateWorkspace(db: Database, id: string, rule: Rule<Workspace>)
   return row;
 }
 
-export function deleteWorkspace(db: Database, id: string, rule: (current: Workspace) => NewEvent[]): Workspace | null {
+export function deleteWorkspace(
+  db: Database,
+  id: string,
+  rule: (current: Workspace) => NewEvent[],
+): Workspace | null {
   const stored = first<Row>(db, WORKSPACE_SQL.find, { id });
   if (stored === null) return null;
   const current = toWorkspace(stored);
   const events = rule(current);
-  if (first(db, WORKSPACE_SQL.occupied, { pk: stored.pk }) !== null) throw new Problem("conflict", "The workspace still holds constructs, possibly in the trash.");
+  if (first(db, WORKSPACE_SQL.occupied, { pk: stored.pk }) !== null)
+    throw new Problem("conflict", "The workspace still holds constructs, possibly in the trash.");
   run(db, WORKSPACE_SQL.delete, { pk: stored.pk });
   insertEvents(db, events);
   return current;

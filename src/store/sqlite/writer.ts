@@ -52,7 +52,10 @@ function isPromise(value: unknown): boolean {
   return typeof value === "object" && value !== null && "then" in value;
 }
 
-export function createWriter(db: Database, commit: (db: Database) => void = (open) => void run(open, COMMIT)): Writer {
+export function createWriter(
+  db: Database,
+  commit: (db: Database) => void = (open) => void run(open, COMMIT),
+): Writer {
   const queue: Member[] = [];
   const lazy: Member[] = [];
   const stats = { queue_count: 0, group_count: 0, commit_count: 0, failed_count: 0 };
@@ -67,11 +70,22 @@ export function createWriter(db: Database, commit: (db: Database) => void = (ope
   /** The public form of an engine error; a final one stops the writer. */
   function engineProblem(error: unknown): Problem {
     const kind = classifySqliteError(error);
-    if (kind === "full") return new Problem("storage_full", "The disk is full; nothing of this request was stored.", { cause: error, retry_after_s: 10 });
-    if (kind === "busy") return new Problem("busy", "The database is held by another process.", { cause: error, retry_after_s: 1 });
+    if (kind === "full")
+      return new Problem("storage_full", "The disk is full; nothing of this request was stored.", {
+        cause: error,
+        retry_after_s: 10,
+      });
+    if (kind === "busy")
+      return new Problem("busy", "The database is held by another process.", {
+        cause: error,
+        retry_after_s: 1,
+      });
     failure = error instanceof Error ? error.message : String(error);
     fail(failure);
-    return new Problem("unavailable", "The database failed; the outcome of this request is unknown.", { cause: error, retry_after_s: 5 });
+    return new Problem("unavailable", "The database failed; the outcome of this request is unknown.", {
+      cause: error,
+      retry_after_s: 5,
+    });
   }
 
   function tellAll(members: readonly Member[], problem: Problem): void {
@@ -138,7 +152,13 @@ export function createWriter(db: Database, commit: (db: Database) => void = (ope
     stats.queue_count = queue.length;
     if (members.length > 0) {
       if (failure === null) runGroup(members);
-      else tellAll(members, new Problem("unavailable", "The database failed; the server is about to restart.", { retry_after_s: 5 }));
+      else
+        tellAll(
+          members,
+          new Problem("unavailable", "The database failed; the server is about to restart.", {
+            retry_after_s: 5,
+          }),
+        );
     }
     if (queue.length > 0) schedule();
     else if (lazy.length === 0) when_empty?.();
@@ -163,7 +183,10 @@ export function createWriter(db: Database, commit: (db: Database) => void = (ope
   }
 
   function requireReady(): void {
-    if (failure !== null) throw new Problem("unavailable", "The database failed; the server is about to restart.", { retry_after_s: 5 });
+    if (failure !== null)
+      throw new Problem("unavailable", "The database failed; the server is about to restart.", {
+        retry_after_s: 5,
+      });
     if (closed) throw new Problem("unavailable", "The server is stopping.", { retry_after_s: 1 });
   }
 
