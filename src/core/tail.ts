@@ -6,7 +6,8 @@ import { invalid } from "../errors.ts";
 import { limit } from "../limits.ts";
 import type { SessionHead } from "../store/contract.ts";
 import type { Context } from "./context.ts";
-import { inlined, type Position } from "./entry.ts";
+import type { Position } from "./append.ts";
+import { inlined } from "./entry.ts";
 import { getSession } from "./session.ts";
 
 export type TailStep =

@@ -2,7 +2,7 @@
  * The route that appends: the hot path. Its body is documented by its schema and read by a reader of its own.
  */
 import type { Context } from "../core/context.ts";
-import { appendEntries } from "../core/entry.ts";
+import { appendEntries } from "../core/append.ts";
 import { limit } from "../limits.ts";
 import { AppendBody, AppendResult, EntryCreate, type SentEntry } from "../schema/entry.ts";
 import { jsonAnswer } from "./answer.ts";

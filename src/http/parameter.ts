@@ -1,6 +1,6 @@
 /** Kinds of query parameters. One declaration both reads a parameter and documents it. */
 import { z } from "@hono/zod-openapi";
-import type { Position } from "../core/entry.ts";
+import type { Position } from "../core/append.ts";
 import { isId } from "../lib/ids.ts";
 import { limit } from "../limits.ts";
 import { type JsonSchema, schemaOf } from "./json-schema.ts";

@@ -3,7 +3,7 @@
  * off, for whatever reason, resumes behind the last id that it has seen.
  */
 import type { Context } from "../core/context.ts";
-import type { Position } from "../core/entry.ts";
+import type { Position } from "../core/append.ts";
 import { openTail, type Tail, type TailStep } from "../core/tail.ts";
 import { invalid, Problem } from "../errors.ts";
 import type { Log } from "../lib/log.ts";

@@ -18,7 +18,7 @@ import {
   updateSession,
 } from "../../src/core/session.ts";
 import { createWorkspace, deleteWorkspace, updateWorkspace } from "../../src/core/workspace.ts";
-import { appendEntries } from "../../src/core/entry.ts";
+import { appendEntries } from "../../src/core/append.ts";
 import { Problem } from "../../src/errors.ts";
 import { DEFAULT_WORKSPACE_ID } from "../../src/lib/ids.ts";
 import { caller, openTestStore, type TestStore } from "../support/store.ts";

@@ -1,13 +1,8 @@
 /** Transcripts on real SQLite: rows, frames, sealing, merging, and every way to read them back. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { zstdDecompressSync } from "node:zlib";
-import {
-  appendEntries,
-  getEntry,
-  pageEntries,
-  streamEntries,
-  streamTranscript,
-} from "../../src/core/entry.ts";
+import { appendEntries } from "../../src/core/append.ts";
+import { getEntry, pageEntries, streamEntries, streamTranscript } from "../../src/core/entry.ts";
 import { getSession } from "../../src/core/session.ts";
 import { headAfterLines, headHex, ZERO_HEAD } from "../../src/lib/head.ts";
 import { lineStarts, readHeader } from "../../src/lib/wire-line.ts";

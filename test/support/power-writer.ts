@@ -6,7 +6,7 @@ import { system_clock } from "../../src/lib/clock.ts";
 import { system_ids } from "../../src/lib/ids.ts";
 import { createBell } from "../../src/lib/wake.ts";
 import { createConstruct } from "../../src/core/construct.ts";
-import { appendEntries } from "../../src/core/entry.ts";
+import { appendEntries } from "../../src/core/append.ts";
 import { createSession } from "../../src/core/session.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { createSqliteStore } from "../../src/store/sqlite/store.ts";
