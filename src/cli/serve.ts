@@ -36,6 +36,17 @@ function reachableUrl(url: string, host: string, port: number): string {
   return host === "0.0.0.0" ? `http://127.0.0.1:${port}` : host === "::" ? `http://[::1]:${port}` : url;
 }
 
+/** Commands find the server by its record. On a full disk it serves without one: reads go on. */
+function recordServer(data_dir: string, url: string, started_at_ms: number, log: Log): void {
+  try {
+    writeServerRecord(data_dir, thisServer(url, started_at_ms));
+  } catch (error) {
+    const code = systemCode(error);
+    if (code !== "ENOSPC" && code !== "EDQUOT") throw error;
+    log.warn("server_record_not_written", { reason: code, url });
+  }
+}
+
 async function startListening(
   cli: Cli,
   app: App,
@@ -123,7 +134,7 @@ async function serveStore(
   const { listener, url } = await startListening(cli, app, config, token, started_at_ms, log);
   let reason: string | null = null;
   try {
-    writeServerRecord(config.data, thisServer(url, started_at_ms));
+    recordServer(config.data, url, started_at_ms, log);
     await announce(cli, log, config, { url, created: app.created });
     reason = await Promise.race([app.failed, aborted(interruption.signal)]);
   } finally {

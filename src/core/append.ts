@@ -179,7 +179,7 @@ export async function appendEntries(
     }
     if (outcome.outcome === "stale") {
       if (after === undefined) break;
-      return replayed(context, session_id, sent, after.seq, outcome.head);
+      return withRepeats(await replayed(context, session_id, unique, after.seq, outcome.head), sent, firsts);
     }
     await lookAtKeys(context, session_id, unique, outcome, known);
     const seqs = unique.map((_, index) => known.get(index)?.replay_seq ?? null);
