@@ -97,7 +97,7 @@ function storeFamilies({ store }: Context): Family[] {
     gauge("database_bytes", "Database file", () => stats().database_bytes),
     gauge("freelist_bytes", "Free pages in the database file", () => stats().freelist_bytes),
     gauge("writer_queue", "Transactions that wait for the writer", () => stats().writer.queue_count),
-    counter("writer_groups_total", "Group commits", () => stats().writer.group_count),
+    counter("writes_total", "Writes committed; many share a transaction", () => stats().writer.member_count),
     counter("commits_total", "Transactions committed", () => stats().writer.commit_count),
     counter("failures_total", "Transactions that the engine failed", () => stats().writer.failed_count),
     counter("sealed_frames_total", "Frames sealed", () => stats().sealed_frame_count),

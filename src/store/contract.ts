@@ -171,7 +171,7 @@ export interface StoreStats {
   database_bytes: number;
   freelist_bytes: number;
   frame_cache: { hits: number; misses: number; bytes: number; count: number };
-  writer: { queue_count: number; group_count: number; commit_count: number; failed_count: number };
+  writer: { queue_count: number; member_count: number; commit_count: number; failed_count: number };
   sealed_frame_count: number;
 }
 

@@ -33,7 +33,7 @@ describe("the writer", () => {
   test("commits what arrives together in one transaction", async () => {
     const writer = createWriter(db);
     await Promise.all(Array.from({ length: 64 }, (_, index) => writer.run(insert(`t${index}`))));
-    expect(writer.stats).toMatchObject({ commit_count: 1, group_count: 64 });
+    expect(writer.stats).toMatchObject({ commit_count: 1, member_count: 64 });
     expect(stored()).toEqual(Array.from({ length: 64 }, (_, index) => `t${index}`));
   });
 

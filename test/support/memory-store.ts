@@ -497,7 +497,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
       freelist_bytes: 0,
       sealed_frame_count: 0,
       frame_cache: { hits: 0, misses: 0, bytes: 0, count: 0 },
-      writer: { queue_count: 0, group_count: 0, commit_count: recorded.length, failed_count: 0 },
+      writer: { queue_count: 0, member_count: 0, commit_count: recorded.length, failed_count: 0 },
     }),
     ready: () => atomic(() => undefined),
     close: async () => undefined,

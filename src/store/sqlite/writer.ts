@@ -29,7 +29,7 @@ export interface Writer {
   readonly failed: Promise<string>;
   /** Throws `unavailable` after a final engine error. */
   requireReady(): void;
-  readonly stats: { queue_count: number; group_count: number; commit_count: number; failed_count: number };
+  readonly stats: { queue_count: number; member_count: number; commit_count: number; failed_count: number };
   /** Writes what is queued; later work is refused. */
   close(): Promise<void>;
 }
@@ -58,7 +58,7 @@ export function createWriter(
 ): Writer {
   const queue: Member[] = [];
   const lazy: Member[] = [];
-  const stats = { queue_count: 0, group_count: 0, commit_count: 0, failed_count: 0 };
+  const stats = { queue_count: 0, member_count: 0, commit_count: 0, failed_count: 0 };
   const { promise: failed, resolve: fail } = Promise.withResolvers<string>();
   let queued_bytes = 0;
   let scheduled = false;
@@ -137,7 +137,7 @@ export function createWriter(
       return;
     }
     stats.commit_count += 1;
-    stats.group_count += done.length;
+    stats.member_count += done.length;
     for (const { member, value } of done) member.resolve(value);
   }
 
