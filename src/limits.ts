@@ -38,7 +38,7 @@ export const LIMITS = {
   metadata_key_characters: { value: 128, unit: "characters", why: "keys are names" },
   metadata_value_bytes: { value: 1 * KIB, unit: "bytes", why: "values are facts, not content (contract §1)" },
   filter_values_count: { value: 50, unit: "count", why: "values of one repeated filter" },
-  query_string_bytes: { value: 16 * KIB, unit: "bytes", why: "a request line with every filter used" },
+  query_string_bytes: { value: 8 * KIB, unit: "bytes", why: "a request line with every filter used; the HTTP parser itself refuses 16 KiB of headers" },
   cursor_characters: { value: 2_048, unit: "characters", why: "an opaque cursor of ours is shorter than this" },
   writer_queue_count: { value: 4_096, unit: "count", why: "transactions waiting; past it the answer is 503" },
   writer_queue_bytes: { value: 256 * MIB, unit: "bytes", why: "payload waiting to be written; past it the answer is 503" },

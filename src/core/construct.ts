@@ -167,6 +167,7 @@ export async function deleteConstruct(
     caller,
   );
   if (deleted === null) throw missing();
+  context.bell.ring(id);
 }
 
 /** Back from the trash; harmless when it is not there. Errors: `not_found`. */

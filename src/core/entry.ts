@@ -83,13 +83,17 @@ export function inlined(piece: Uint8Array): Uint8Array[] {
 
 const NEWLINE = Uint8Array.of(10);
 
-function requireKept(from_seq: number, head: SessionHead): void {
-  if (from_seq > head.dropped_through_seq) return;
-  const first_seq = head.dropped_through_seq + 1;
-  throw new Problem("gone", `Entries before ${first_seq} were dropped by retention.`, {
+/** What a reader below the first kept entry is told. */
+export function dropped(through_seq: number): Problem {
+  const first_seq = through_seq + 1;
+  return new Problem("gone", `Entries before ${first_seq} were dropped by retention.`, {
     hint: `Read from ${first_seq}.`,
     members: { first_seq },
   });
+}
+
+function requireKept(from_seq: number, head: SessionHead): void {
+  if (from_seq <= head.dropped_through_seq) throw dropped(head.dropped_through_seq);
 }
 
 async function headOf(context: Context, session_id: string): Promise<SessionHead> {
@@ -112,6 +116,10 @@ function directionOf(question: object, query: EntriesQuery, head: SessionHead): 
   if (before !== undefined) return { before };
   if (around !== undefined) return { around };
   return { after: head.dropped_through_seq };
+}
+
+function totalBytes(lines: Lines | null): number {
+  return lines?.pieces.reduce((sum, piece) => sum + piece.byteLength, 0) ?? 0;
 }
 
 /** One page of entries. Errors: `not_found`, `gone` (deleted, or dropped: with the first kept seq), `invalid_request`. */
@@ -169,6 +177,7 @@ export async function pageEntries(
       through_seq: head.last_seq,
       direction: "forward",
       limit: query.limit - (earlier?.count ?? 0),
+      max_bytes: Math.max(1, query.max_bytes - totalBytes(earlier)),
     });
   }
   const after_next = later === null ? (at <= head.last_seq ? at : null) : later.next;

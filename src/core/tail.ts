@@ -7,7 +7,7 @@ import { limit } from "../limits.ts";
 import type { SessionHead } from "../store/contract.ts";
 import type { Context } from "./context.ts";
 import type { Position } from "./append.ts";
-import { inlined } from "./entry.ts";
+import { dropped, inlined } from "./entry.ts";
 import { getSession } from "./session.ts";
 
 export type TailStep =
@@ -31,17 +31,20 @@ export async function openTail(
   session_id: string,
   after: Position | undefined,
 ): Promise<Tail> {
-  const { last_seq, head, dropped_through_seq } = await getSession(context, session_id);
+  const { construct_id, last_seq, head, dropped_through_seq } = await getSession(context, session_id);
   const foreign = after?.generation !== undefined && after.generation !== context.store.generation;
   if (after !== undefined && !foreign && after.seq > last_seq)
     throw invalid("after", `The session ends at ${last_seq}.`);
+  if (after !== undefined && !foreign && after.seq < dropped_through_seq) throw dropped(dropped_through_seq);
   let position = foreign ? last_seq : Math.max(after?.seq ?? 0, dropped_through_seq);
   let rung = false;
   let wake: (() => void) | null = null;
-  const stop = context.bell.listen(session_id, () => {
+  const hear = (): void => {
     rung = true;
     wake?.();
-  });
+  };
+  // The construct's bell tells that it went to the trash.
+  const stops = [session_id, construct_id].map((topic) => context.bell.listen(topic, hear));
 
   const ring = (wait_ms: number): Promise<void> =>
     new Promise((resolve) => {
@@ -84,7 +87,7 @@ export async function openTail(
       return { step: "quiet" };
     },
     close() {
-      stop();
+      for (const stop of stops) stop();
       wake?.();
     },
   };

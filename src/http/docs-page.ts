@@ -69,7 +69,11 @@ function parameterRow({ name, in: place, required, description, schema }: JsonSc
 }
 
 function contentList(content: unknown): Child {
-  return membersOf(content).map(([type, { schema }]) => el("div", {}, code(type), " ", typeOf(schema)));
+  return membersOf(content).map(([type, { schema }]) => {
+    const events = isObject(schema) ? membersOf(schema["x-events"]) : [];
+    const named = events.map(([name, data]) => el("div", {}, "event ", code(name), " ", typeOf(data)));
+    return [el("div", {}, code(type), " ", events.length === 0 ? typeOf(schema) : null), named];
+  });
 }
 
 /** Rows of responses; those that are shared are looked up. */

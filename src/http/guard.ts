@@ -6,7 +6,7 @@ import { timingSafeEqual } from "node:crypto";
 import { Problem } from "../errors.ts";
 
 /** Paths that hold no data and need no token (contract §2). */
-export const OPEN_PATHS: ReadonlySet<string> = new Set([
+const OPEN_PATHS: ReadonlySet<string> = new Set([
   "/healthz",
   "/readyz",
   "/version",

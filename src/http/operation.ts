@@ -5,6 +5,7 @@
 import type { z } from "@hono/zod-openapi";
 import type { ErrorCode } from "../errors.ts";
 import type { Call } from "./call.ts";
+import type { JsonSchema } from "./json-schema.ts";
 import type { QueryOf, QueryShape } from "./parameter.ts";
 import { readQuery } from "./query.ts";
 
@@ -20,11 +21,19 @@ export type ResponseHeader = "ETag" | "Location" | "Link" | "Content-Encoding" |
 export type RequestHeader =
   "Synthetic-Actor" | "If-Match" | "If-None-Match" | "Accept" | "Accept-Encoding" | "Last-Event-ID";
 
+/** A body that is text of its own format. */
+interface StringSchema {
+  type: "string";
+  description?: string;
+  /** Schemas of the data of server-sent events, by event. */
+  "x-events"?: Record<string, JsonSchema>;
+}
+
 export interface Outcome {
   status: number;
   description: string;
   /** By media type. */
-  content?: Record<string, z.ZodType | { type: "string"; description?: string }>;
+  content?: Record<string, z.ZodType | StringSchema>;
   headers?: readonly ResponseHeader[];
 }
 

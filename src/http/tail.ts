@@ -9,10 +9,12 @@ import { invalid, Problem } from "../errors.ts";
 import type { Log } from "../lib/log.ts";
 import { lineStarts } from "../lib/wire-line.ts";
 import { limit } from "../limits.ts";
+import { Entry, TailPosition } from "../schema/entry.ts";
 import { type Call, idOf } from "./call.ts";
+import { schemaOf } from "./json-schema.ts";
 import { type Operation, operation } from "./operation.ts";
 import { position, readPosition } from "./parameter.ts";
-import { problemDocument } from "./problem.ts";
+import { ProblemDocument, problemDocument } from "./problem.ts";
 import type { DoorState } from "./state.ts";
 import { openStream } from "./stream.ts";
 
@@ -37,6 +39,9 @@ const DESCRIPTION = [
   `${limit("tail_stall_ms") / 1_000} s is closed.`,
 ].join(" ");
 
+/** What the data of each event is. */
+const EVENTS = { entry: schemaOf(Entry), reset: schemaOf(TailPosition), error: schemaOf(ProblemDocument) };
+
 /** The tail of a session. */
 export function tailOperations(context: Context, state: DoorState, options: TailOptions): Operation[] {
   return [
@@ -54,9 +59,7 @@ export function tailOperations(context: Context, state: DoorState, options: Tail
           {
             status: 200,
             description: "Server-sent events",
-            content: {
-              "text/event-stream": { type: "string", description: "Events `entry`, `reset` and `error`" },
-            },
+            content: { "text/event-stream": { type: "string", "x-events": EVENTS } },
           },
         ],
         problems: ["not_found", "gone"],

@@ -21,14 +21,16 @@ const LIGHT_SESSIONS = 4;
 interface Plan {
   light: { requests: number; pause_ms: number };
   heavy: { requests: number; pause_ms: number };
+  /** How much of it is written without readers at first. */
+  alone_share: number;
   /** Some stall shorter, some longer than the server's patience. */
   stall_ms: readonly number[];
   deadline_ms: number;
 }
 
 const PLANS: Record<"short" | "full", Plan> = {
-  short: { light: { requests: 40, pause_ms: 40 }, heavy: { requests: 40, pause_ms: 50 }, stall_ms: [2_000, 2_500], deadline_ms: 25_000 },
-  full: { light: { requests: 500, pause_ms: 80 }, heavy: { requests: 160, pause_ms: 250 }, stall_ms: [5_000, 15_000, limit("tail_stall_ms") + 6_000], deadline_ms: 180_000 },
+  short: { alone_share: 0.6, light: { requests: 40, pause_ms: 40 }, heavy: { requests: 40, pause_ms: 50 }, stall_ms: [2_000, 2_500], deadline_ms: 25_000 },
+  full: { alone_share: 0.25, light: { requests: 500, pause_ms: 80 }, heavy: { requests: 160, pause_ms: 250 }, stall_ms: [5_000, 15_000, limit("tail_stall_ms") + 6_000], deadline_ms: 180_000 },
 };
 
 interface Stream {
@@ -202,20 +204,28 @@ function memoryMib(pid: number, name: "VmRSS" | "VmHWM"): number {
   return Number(found?.[1] ?? 0) / 1_024;
 }
 
-/** Forgets the highest memory so far (proc(5), clear_refs); where that is not allowed the samples must do. */
+/** Forgets the highest memory so far (proc(5), clear_refs). */
 function forgetPeak(pid: number): void {
   try {
     writeFileSync(`/proc/${pid}/clear_refs`, "5");
   } catch {
-    // Sampling is the rest.
+    // Where that is not allowed VmHWM is never lower than before: what grows is still seen.
   }
 }
 
-/** The same writes without any reader: what the server needs for itself. */
-async function warmUp(campaign: Campaign, random: Random): Promise<void> {
-  const stream: Stream = { session_id: await makeSession(campaign.server), shown: new Map(), last_seq: null };
-  await writeStream(campaign, stream, random, { requests: 20, pause_ms: 5 }, true);
-  await writeStream(campaign, stream, random, { requests: 60, pause_ms: 2 }, false);
+/** Highest memory of the server while something goes on. */
+async function peakMib(pid: number, doing: () => Promise<void>): Promise<number> {
+  forgetPeak(pid);
+  let peak_mib = memoryMib(pid, "VmRSS");
+  const sampling = setInterval(() => {
+    peak_mib = Math.max(peak_mib, memoryMib(pid, "VmRSS"));
+  }, 25);
+  try {
+    await doing();
+  } finally {
+    clearInterval(sampling);
+  }
+  return Math.max(peak_mib, memoryMib(pid, "VmHWM"));
 }
 
 // ---------------------------------------------------------------- the whole
@@ -252,57 +262,75 @@ async function checkPreviews(campaign: Campaign, stream: Stream): Promise<void> 
   if (stream.shown.get(large.seq) !== Bun.hash.crc32(data)) campaign.fail(`the preview of entry ${large.seq} is not what was shown`);
 }
 
+interface Streams {
+  light: Stream[];
+  heavy: Stream;
+}
+
+async function makeStreams(server: Server): Promise<Streams> {
+  const makeStream = async (): Promise<Stream> => ({ session_id: await makeSession(server), shown: new Map(), last_seq: null });
+  const light: Stream[] = [];
+  for (let index = 0; index < LIGHT_SESSIONS; index += 1) light.push(await makeStream());
+  return { light, heavy: await makeStream() };
+}
+
+/** All writers at once, two to each light session. `share` of what the plan says. */
+async function writeAll(campaign: Campaign, { light, heavy }: Streams, plan: Plan, seed: number, share: number): Promise<void> {
+  const light_plan = { ...plan.light, requests: Math.round((plan.light.requests / 2) * share) };
+  const heavy_plan = { ...plan.heavy, requests: Math.round(plan.heavy.requests * share) };
+  await Promise.all([
+    ...light.flatMap((stream, index) => [0, 1].map((writer) => writeStream(campaign, stream, createRandom(seed * 100 + index * 2 + writer), light_plan, false))),
+    writeStream(campaign, heavy, createRandom(seed * 100 + 50), heavy_plan, true),
+  ]);
+}
+
+function makeReaders(count: number, { light, heavy }: Streams, plan: Plan): Reader[] {
+  const stalled = Math.round((count * STALLED) / READERS);
+  return Array.from({ length: count }, (_, index): Reader => {
+    const stalls = index < stalled;
+    const stall_ms = stalls ? plan.stall_ms[index % plan.stall_ms.length]! : null;
+    return { name: `reader ${index}`, stream: stalls ? heavy : light[index % light.length]!, seen: 0, last_id: null, stall_ms, done: false };
+  });
+}
+
+/** Readers and writers together, until everyone has seen everything or the time is up. */
+async function followAll(campaign: Campaign, streams: Streams, readers: readonly Reader[], plan: Plan, seed: number): Promise<void> {
+  const deadline = setTimeout(() => {
+    campaign.over = true;
+  }, plan.deadline_ms);
+  const following = readers.map((reader, index) => follow(campaign, reader, createRandom(seed * 10_000 + index)));
+  await writeAll(campaign, streams, plan, seed, 1);
+  for (const stream of [...streams.light, streams.heavy]) stream.last_seq = (await json<{ last_seq: number }>(campaign.server.call("GET", `/v1/sessions/${stream.session_id}`))).last_seq;
+  await Promise.all(following);
+  clearTimeout(deadline);
+}
+
 async function tail({ seed, size, log }: CampaignOptions, readers_count: number, off_by: number): Promise<CampaignResult> {
   const began = performance.now();
   const plan = PLANS[size];
   const data_dir = mkdtempSync(join(tmpdir(), "synthetic-tail-"));
   let server: Server | null = null;
-  let sampling: Timer | undefined;
   try {
     server = await startServer({ data_dir });
     const { pid } = server;
     const campaign = new Campaign(server, off_by);
-    await warmUp(campaign, createRandom(seed));
-    const before_mib = memoryMib(pid, "VmRSS");
-    forgetPeak(pid);
-    let peak_mib = before_mib;
-    sampling = setInterval(() => {
-      peak_mib = Math.max(peak_mib, memoryMib(pid, "VmRSS"));
-    }, 50);
-
-    const makeStream = async (own: Server): Promise<Stream> => ({ session_id: await makeSession(own), shown: new Map(), last_seq: null });
-    const light: Stream[] = [];
-    for (let index = 0; index < LIGHT_SESSIONS; index += 1) light.push(await makeStream(server));
-    const heavy = await makeStream(server);
-    const stalled = Math.round((readers_count * STALLED) / READERS);
-    const readers = Array.from({ length: readers_count }, (_, index): Reader => {
-      const stalls = index < stalled;
-      return { name: `reader ${index}`, stream: stalls ? heavy : light[index % light.length]!, seen: 0, last_id: null, stall_ms: stalls ? plan.stall_ms[index % plan.stall_ms.length]! : null, done: false };
-    });
-    const following = readers.map((reader, index) => follow(campaign, reader, createRandom(seed * 10_000 + index)));
-    const writing = [
-      ...light.flatMap((stream, index) => [0, 1].map((writer) => writeStream(campaign, stream, createRandom(seed * 100 + index * 2 + writer), { ...plan.light, requests: plan.light.requests / 2 }, false))),
-      writeStream(campaign, heavy, createRandom(seed * 100 + 50), plan.heavy, true),
-    ];
-    const deadline = setTimeout(() => {
-      campaign.over = true;
-    }, plan.deadline_ms);
-    await Promise.all(writing);
-    for (const stream of [...light, heavy]) stream.last_seq = (await json<{ last_seq: number }>(server.call("GET", `/v1/sessions/${stream.session_id}`))).last_seq;
-    await Promise.all(following);
-    clearTimeout(deadline);
-    clearInterval(sampling);
-    peak_mib = Math.max(peak_mib, server.process.exitCode === null ? memoryMib(pid, "VmHWM") : 0);
+    // What the writers cost by themselves, so that what is left is what the readers cost.
+    const unread = await makeStreams(server);
+    const alone_mib = await peakMib(pid, () => writeAll(campaign, unread, plan, seed + 1, plan.alone_share));
+    const streams = await makeStreams(server);
+    const readers = makeReaders(readers_count, streams, plan);
+    const peak_mib = await peakMib(pid, () => followAll(campaign, streams, readers, plan, seed));
+    const grown_mib = peak_mib - alone_mib;
 
     for (const { name, done, seen, stream } of readers) if (!done && campaign.failures.length < 50) campaign.fail(`${name} saw ${seen} of ${stream.last_seq} entries when the time was up`);
     if (campaign.generations.size !== 1) campaign.fail(`ids of ${campaign.generations.size} generations`);
+    const all = [...streams.light, streams.heavy];
     if (campaign.failures.length === 0) {
-      for (const stream of [...light, heavy]) await checkStream(campaign, stream);
-      for (const stream of [...light, heavy]) await checkPreviews(campaign, stream);
+      for (const stream of all) await checkStream(campaign, stream);
+      for (const stream of all) await checkPreviews(campaign, stream);
     }
-    const grown_mib = peak_mib - before_mib;
-    if (grown_mib >= MEMORY_BOUND_MIB) campaign.fail(`the server's memory grew by ${grown_mib.toFixed(1)} MiB (from ${before_mib.toFixed(1)} to ${peak_mib.toFixed(1)})`);
-    log(`tail: ${readers_count} readers, ${campaign.connections} connections, ${campaign.events} events, memory ${before_mib.toFixed(0)} → ${peak_mib.toFixed(0)} MiB`);
+    if (grown_mib >= MEMORY_BOUND_MIB) campaign.fail(`the readers took ${grown_mib.toFixed(1)} MiB of the server's memory (${alone_mib.toFixed(1)} without them, ${peak_mib.toFixed(1)} with them)`);
+    log(`tail: ${readers_count} readers, ${campaign.connections} connections, ${campaign.events} events, memory ${alone_mib.toFixed(0)} → ${peak_mib.toFixed(0)} MiB`);
     return {
       cases: campaign.events,
       failures: campaign.failures,
@@ -314,15 +342,14 @@ async function tail({ seed, size, log }: CampaignOptions, readers_count: number,
         stalled: campaign.stalls,
         closed_for_slowness: campaign.closed_for_slowness,
         previews: campaign.previews,
-        entries: [...light, heavy].reduce((sum, { last_seq }) => sum + (last_seq ?? 0), 0),
-        memory_before_mib: Number(before_mib.toFixed(1)),
+        entries: all.reduce((sum, { last_seq }) => sum + (last_seq ?? 0), 0),
+        memory_peak_without_readers_mib: Number(alone_mib.toFixed(1)),
         memory_peak_mib: Number(peak_mib.toFixed(1)),
         memory_growth_mib: Number(grown_mib.toFixed(1)),
         seconds: Number(((performance.now() - began) / 1_000).toFixed(1)),
       },
     };
   } finally {
-    clearInterval(sampling);
     await server?.stop("SIGKILL");
     rmSync(data_dir, { recursive: true, force: true });
   }

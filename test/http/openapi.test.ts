@@ -84,6 +84,11 @@ describe("the OpenAPI document", () => {
     );
   });
 
+  test("names the data of every event of a tail", () => {
+    for (const name of ["TailPosition", "Problem", "Entry"])
+      expect(document.components.schemas).toHaveProperty(name);
+  });
+
   test("documents If-Match as required exactly where it is", () => {
     for (const { method, operation } of operations) {
       const header = (operation.parameters ?? []).find((parameter) => parameter.name === "If-Match");

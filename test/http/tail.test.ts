@@ -188,6 +188,21 @@ describe("a tail", () => {
     await reader.cancel();
   });
 
+  test("has one line of data for each entry, whatever line breaks the request had", async () => {
+    const { path } = await newSession(open);
+    const type = (name: string) => ({ "content-type": name });
+    const spaced = '{"entries":[\r\n{"kind":"note","body":{"a":\r1,\n"b":[2\r\n]}}]}';
+    await open.call("POST", `${path}/entries`, { body: spaced, headers: type("application/json") });
+    const lines = '{"kind":"note","body":{"c":\r3}}\r\n{"kind":"note","body":"\\r\\n"}\r\n';
+    await open.call("POST", `${path}/entries`, { body: lines, headers: type("application/x-ndjson") });
+    const reader = await tail(open, path);
+    await reader.until('"seq":3,');
+    expect(reader.text).not.toContain("\r");
+    const bodies = reader.events.map(({ data }) => (JSON.parse(data) as { body: unknown }).body);
+    expect(bodies).toEqual([{ a: 1, b: [2] }, { c: 3 }, "\r\n"]);
+    await reader.cancel();
+  });
+
   test("ends with `gone` when the session is deleted, and opens no more", async () => {
     const { path } = await newSession(open);
     const reader = await tail(open, path);
