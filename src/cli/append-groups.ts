@@ -3,16 +3,6 @@ import { limit } from "../limits.ts";
 import { type EntryFormat, entryLine } from "./entry-input.ts";
 import { readLines } from "./lines.ts";
 
-/**
- * A request ends with the line that reaches this: large enough for the fast road of bulk, small beside the
- * limit.
- */
-const REQUEST_BYTES = 8 * 1024 * 1024;
-/** Kind, actor, time and key of an entry are shorter than this. */
-const ENVELOPE_BYTES = 4_096;
-/** What came is sent when nothing more comes for this long. */
-const IDLE_MS = 50;
-
 /** What comes first: the promise, or `undefined` when the time is over or the signal comes. */
 async function within<T>(
   promise: Promise<T>,
@@ -41,7 +31,7 @@ export async function* groupEntries(
   const stop = new Promise<undefined>((resolve) => {
     signal.addEventListener("abort", () => resolve(undefined));
   });
-  const pieces = readLines(source, limit("entry_body_bytes") + ENVELOPE_BYTES);
+  const pieces = readLines(source, limit("entry_body_bytes") + limit("entry_envelope_bytes"));
   let group: Uint8Array[] = [];
   let group_bytes = 0;
   let number = 0;
@@ -53,7 +43,7 @@ export async function* groupEntries(
   };
   for (let next = pieces.next(); ;) {
     signal.throwIfAborted();
-    const piece = await within(next, group.length === 0 ? null : IDLE_MS, stop);
+    const piece = await within(next, group.length === 0 ? null : limit("cli_append_idle_ms"), stop);
     signal.throwIfAborted();
     if (piece === undefined || piece.done === true) {
       if (group.length > 0) yield takeGroup();
@@ -69,8 +59,9 @@ export async function* groupEntries(
       if (entry === null) continue;
       group.push(entry);
       group_bytes += entry.byteLength + 1;
-      if (group_bytes >= REQUEST_BYTES || group.length >= limit("entries_per_append_count"))
-        yield takeGroup();
+      const is_full =
+        group_bytes >= limit("cli_append_request_bytes") || group.length >= limit("entries_per_append_count");
+      if (is_full) yield takeGroup();
     }
   }
 }

@@ -3,16 +3,10 @@
  * belongs, so repeating one whose outcome is unknown does no harm.
  */
 import { ERRORS, Problem } from "../errors.ts";
+import { limit } from "../limits.ts";
 import type { AppendResult } from "../schema/entry.ts";
 import type { Client } from "./client.ts";
 import { pause } from "./interruption.ts";
-
-/** Tries of one request while the server is busy, restarts or cannot be reached: about half a minute. */
-const TRIES = 8;
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 8_000;
-/** How often other writers may get in between before it is a failure. */
-const OVERTAKEN = 100;
 
 export interface Position {
   generation?: string;
@@ -58,6 +52,12 @@ async function endOf(client: Client, session_id: string): Promise<number> {
   return (await client.json<{ last_seq: number }>({ path: `/v1/sessions/${session_id}` })).last_seq;
 }
 
+/** Twice as long each time; longer when the server asks for it, within reason. */
+function pauseMs(failed: number, { extra }: Problem): number {
+  const own = Math.min(limit("cli_append_pause_ms") * 2 ** failed, limit("cli_longest_pause_ms"));
+  return Math.max(own, Math.min((extra.retry_after_s ?? 0) * 1_000, limit("cli_retry_after_ms")));
+}
+
 /**
  * Appends one request's entries; when it resolves they are on disk and `state` says where. Errors: those of
  * the append; after one, `state` is what was acknowledged before.
@@ -97,23 +97,17 @@ export async function appendRequest(
         // It was refused there and is stored nowhere else: it belongs behind the new end.
         state.position = { seq: last_seq };
         uncertain = false;
-      } else if (ERRORS[error.code].retryable && failed < TRIES) {
+      } else if (ERRORS[error.code].retryable && failed < limit("cli_append_retries_count")) {
         // A refusal for want of room or time stored nothing; a broken connection may have.
         uncertain ||= error.code !== "busy" && error.code !== "storage_full";
         if (failed === 0) target.waits(error);
-        await pause(
-          Math.max(
-            Math.min(FIRST_PAUSE_MS * 2 ** failed, LONGEST_PAUSE_MS),
-            (error.extra.retry_after_s ?? 0) * 1_000,
-          ),
-          signal,
-        );
+        await pause(pauseMs(failed, error), signal);
         failed += 1;
         continue;
       } else throw error;
     }
     overtaken += 1;
-    if (overtaken > OVERTAKEN)
+    if (overtaken > limit("cli_append_overtaken_count"))
       throw new Problem("conflict", "Other writers were always faster.", {
         hint: "One writer at a time, or a `key` in every entry.",
       });

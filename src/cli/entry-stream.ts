@@ -10,11 +10,6 @@ import type { Session } from "../schema/session.ts";
 import { chunksOf, type Client } from "./client.ts";
 import { readLines } from "./lines.ts";
 
-/** Connections that brought nothing before it is a failure. */
-const EMPTY_TRIES = 3;
-/** The members before the body are shorter than this. */
-const ENVELOPE_BYTES = 4_096;
-
 /**
  * Wire lines without newlines, behind `after` up to where the session ended when it was read, or further.
  * Errors: `not_found`, `gone` (dropped by retention), `unreachable`.
@@ -43,7 +38,7 @@ export async function* streamLines(
       );
       for await (const lines of readLines(
         chunksOf(response, signal),
-        limit("entry_body_bytes") + ENVELOPE_BYTES,
+        limit("entry_body_bytes") + limit("entry_envelope_bytes"),
       )) {
         const line = lines.at(-1);
         if (line !== undefined) reached = readHeader(line).header.seq;
@@ -53,7 +48,7 @@ export async function* streamLines(
       if (!(error instanceof Problem) || error.code !== "unreachable" || reached === before) throw error;
     }
     empty = reached === before ? empty + 1 : 0;
-    if (empty >= EMPTY_TRIES)
+    if (empty >= limit("cli_read_tries_count"))
       throw new Problem("unreachable", `The transcript broke off behind entry ${reached}.`, {
         hint: "Try again.",
       });

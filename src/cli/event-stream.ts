@@ -1,4 +1,5 @@
 /** Server-sent events (WHATWG HTML §9.2) out of pieces of bytes. */
+import { limit } from "../limits.ts";
 import { readLines } from "./lines.ts";
 
 export interface ServerEvent {
@@ -7,9 +8,6 @@ export interface ServerEvent {
   event: string;
   data: string;
 }
-
-/** A line of the stream holds one item at most; larger ones come as previews. */
-const LINE_BYTES = 16 * 1024 * 1024;
 
 /**
  * Events as they become whole; comments and events without data are passed over, an unfinished one at the end
@@ -20,7 +18,7 @@ export async function* readEvents(source: AsyncIterable<Uint8Array>): AsyncGener
   let id = "";
   let event = "";
   let data: string[] = [];
-  for await (const lines of readLines(source, LINE_BYTES)) {
+  for await (const lines of readLines(source, limit("cli_event_line_bytes"))) {
     for (const bytes of lines) {
       const line = decoder.decode(bytes).replace(/\r$/, "");
       if (line === "") {

@@ -2,6 +2,8 @@
 import { statSync } from "node:fs";
 import { Problem } from "../errors.ts";
 import { systemCode } from "../lib/private-files.ts";
+import { limit } from "../limits.ts";
+import { bytes } from "./format.ts";
 import type { Machine } from "./machine.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -36,10 +38,16 @@ async function* chunksOfFile(path: string): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** All of it as text. Errors: `usage`. */
+/** All of it as text, which has to fit into a request. Errors: `usage`, `too_large`. */
 export async function readText(input: Input): Promise<string> {
+  const most = limit("resource_body_bytes");
   const pieces: Uint8Array[] = [];
-  for await (const piece of input.chunks) pieces.push(piece);
+  let text_bytes = 0;
+  for await (const piece of input.chunks) {
+    text_bytes += piece.byteLength;
+    if (text_bytes > most) throw new Problem("too_large", `The text is longer than ${bytes(most)}.`);
+    pieces.push(piece);
+  }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(pieces));
   } catch {

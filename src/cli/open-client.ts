@@ -6,6 +6,7 @@ import { type Config, isLoopback } from "../config.ts";
 import { Problem } from "../errors.ts";
 import { system_clock } from "../lib/clock.ts";
 import { createLog } from "../lib/log.ts";
+import { limit } from "../limits.ts";
 import { type Client, createClient, type Transport } from "./client.ts";
 import { pause } from "./interruption.ts";
 import { livingServer } from "./living-server.ts";
@@ -13,13 +14,6 @@ import type { Machine } from "./machine.ts";
 import type { Terminal } from "./terminal.ts";
 import { checkToken, newToken, readToken } from "./token-file.ts";
 import { answers, httpTransport, processTransport } from "./transports.ts";
-
-/**
- * How long a lock without a server, or a server that does not answer, is waited for: a start, a stop, another
- * command.
- */
-const WAIT_MS = 5_000;
-const STEP_MS = 50;
 
 /** What the choice depends on; tests put others in their place. */
 export interface Places {
@@ -57,7 +51,7 @@ export async function choose(
       });
     }
     if (signal.aborted || system_clock.elapsed_ms() - started >= wait_ms) throw failure;
-    await pause(STEP_MS, signal);
+    await pause(limit("cli_wait_step_ms"), signal);
   }
 }
 
@@ -129,7 +123,7 @@ export async function openClient(
       return transport;
     },
   };
-  const chosen = await choose(places, WAIT_MS, signal);
+  const chosen = await choose(places, limit("cli_wait_ms"), signal);
   if ("transport" in chosen) return createClient(chosen.transport, own_token, signal);
   const token = config.token === null ? readToken(config.data) : checkToken(config.token);
   if (token === null) {

@@ -4,6 +4,7 @@
  */
 import { Problem } from "../errors.ts";
 import { ID_PATTERN } from "../lib/ids.ts";
+import { limit } from "../limits.ts";
 import { type Client, type Query, valueOf } from "./client.ts";
 import { type Field, membersOf, type Options } from "./fields.ts";
 import type { Cli } from "./machine.ts";
@@ -28,9 +29,6 @@ export interface Noun<R extends Row> {
   resolve(client: Client, given: string): Promise<string>;
 }
 
-/** At most so many rows are looked through for an id that was shortened. */
-const RESOLVE_ROWS = 10_000;
-
 /**
  * The full id for six or more characters of its beginning or end. Errors: `not_found`; `usage` when several
  * fit, or there are too many rows to be sure.
@@ -50,7 +48,7 @@ export async function resolveId(
       `The id of a ${name} is expected: a UUID, or six or more characters of its beginning or end.`,
     );
   const found: string[] = [];
-  for await (const { items, left } of client.pages<Row>(path, query, RESOLVE_ROWS)) {
+  for await (const { items, left } of client.pages<Row>(path, query, limit("cli_resolve_rows_count"))) {
     found.push(...items.map(({ id }) => id).filter((id) => id.startsWith(text) || id.endsWith(text)));
     if (found.length > 1)
       throw new Problem("usage", `Several ids fit ${text}.`, {

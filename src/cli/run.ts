@@ -7,6 +7,7 @@ import { type Config, type Flags, loadConfig, terminalSettings } from "../config
 import { ERRORS, Problem } from "../errors.ts";
 import { errorText } from "../lib/log.ts";
 import { systemCode } from "../lib/private-files.ts";
+import { limit } from "../limits.ts";
 import type { Client } from "./client.ts";
 import { listenForSignals, pause } from "./interruption.ts";
 import type { Cli, Machine } from "./machine.ts";
@@ -14,9 +15,6 @@ import { openClient } from "./open-client.ts";
 import { sayProblem } from "./problem.ts";
 import { buildProgram, type Done } from "./program.ts";
 import { createTerminal, PipeClosed } from "./terminal.ts";
-
-/** How long a command may take to put things in order after a signal. */
-const GRACE_MS = 3_000;
 
 /** Runs one command. Exit codes: those of ERRORS, 0, 1, and 128 + n for a signal. */
 export async function run(argv: readonly string[], machine: Machine): Promise<number> {
@@ -69,7 +67,9 @@ export async function run(argv: readonly string[], machine: Machine): Promise<nu
   const impatience = new Promise<number>((resolve) => {
     interruption.signal.addEventListener("abort", () => {
       if (!interruption.patient)
-        void pause(GRACE_MS, new AbortController().signal).then(() => resolve(interruption.code ?? 1));
+        void pause(limit("cli_grace_ms"), new AbortController().signal).then(() =>
+          resolve(interruption.code ?? 1),
+        );
     });
   });
   const code = await Promise.race([finish(), impatience]);

@@ -17,9 +17,6 @@ import { pause } from "./interruption.ts";
 import type { Act } from "./program.ts";
 import { loadToken } from "./token-file.ts";
 
-/** How long closing may take after a fatal error of the engine: the process ends in any case. */
-const LAST_CLOSE_MS = 2_000;
-
 const EXAMPLES = `
 Examples:
   $ synthetic serve
@@ -168,7 +165,7 @@ async function serve(cli: Cli): Promise<number> {
   } finally {
     await (reason === null
       ? app.close()
-      : Promise.race([app.close(), pause(LAST_CLOSE_MS, new AbortController().signal)]));
+      : Promise.race([app.close(), pause(limit("cli_last_close_ms"), new AbortController().signal)]));
   }
   if (reason === null) log.info("stopped", { signal: interruption.code ?? 0 });
   else log.error("stopped", { reason });

@@ -4,6 +4,7 @@
  */
 import { type Command, InvalidArgumentError } from "commander";
 import { ERRORS, Problem } from "../errors.ts";
+import { limit } from "../limits.ts";
 import type { Session } from "../schema/session.ts";
 import type { Position } from "./append-run.ts";
 import { readPosition } from "./append.ts";
@@ -18,10 +19,6 @@ import { resolveSession } from "./session.ts";
 import { type ShowOptions, writeLines } from "./transcript.ts";
 
 const DEFAULT_LINES = 10;
-const FIRST_PAUSE_MS = 250;
-const LONGEST_PAUSE_MS = 8_000;
-/** Connections in a row that brought nothing: about a minute. */
-const TRIES = 10;
 
 const EXAMPLES = `
 Examples:
@@ -81,10 +78,12 @@ async function follow(
       }
     } catch (error) {
       if (signal.aborted || !(error instanceof Problem) || !ERRORS[error.code].retryable) throw error;
-      if (failed >= TRIES) throw error;
+      if (failed >= limit("cli_tail_retries_count")) throw error;
     }
-    if (failed >= TRIES) throw new Problem("unreachable", "The server ends the tail again and again.");
-    await pause(Math.min(FIRST_PAUSE_MS * 2 ** failed, LONGEST_PAUSE_MS), signal);
+    if (failed >= limit("cli_tail_retries_count"))
+      throw new Problem("unreachable", "The server ends the tail again and again.");
+    const pause_ms = Math.min(limit("cli_tail_pause_ms") * 2 ** failed, limit("cli_longest_pause_ms"));
+    await pause(pause_ms, signal);
     failed += 1;
   }
 }

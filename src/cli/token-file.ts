@@ -5,11 +5,12 @@
 import { linkSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Problem } from "../errors.ts";
+import { limit } from "../limits.ts";
 import { makePrivateFolder, replacePrivateFile, syncFolder, systemCode } from "../lib/private-files.ts";
 
 const TOKEN_BYTES = 32;
-/** 32 characters of base64url are 192 bits; above 512 a header grows unwieldy. */
-const TOKEN = /^[A-Za-z0-9._~+/=-]{32,512}$/;
+const TOKEN = /^[A-Za-z0-9._~+/=-]+$/;
+const [LEAST, MOST] = [limit("token_min_characters"), limit("token_max_characters")];
 
 export interface Token {
   token: string;
@@ -22,10 +23,10 @@ function tokenPath(data_dir: string): string {
 
 /** The token, if it can be one. Errors: `usage`. */
 export function checkToken(token: string, where = "SYNTHETIC_TOKEN"): string {
-  if (TOKEN.test(token)) return token;
+  if (TOKEN.test(token) && token.length >= LEAST && token.length <= MOST) return token;
   throw new Problem(
     "usage",
-    `${where} holds no usable token: 32 to 512 letters, digits or . _ ~ + / = - are expected.`,
+    `${where} holds no usable token: ${LEAST} to ${MOST} letters, digits or . _ ~ + / = - are expected.`,
     {
       hint: "`openssl rand -hex 32` makes one; a spoilt file can be deleted, the next start makes another.",
     },

@@ -1,6 +1,7 @@
 /** The two ways to a door: over HTTP, and in this process. */
 import { isLoopback } from "../config.ts";
 import { Problem } from "../errors.ts";
+import { limit } from "../limits.ts";
 import type { Transport } from "./client.ts";
 import type { Door } from "./machine.ts";
 
@@ -60,15 +61,13 @@ export function processTransport(door: Door, data_dir: string, close: () => Prom
   };
 }
 
-const PROBE_MS = 2_000;
-
 /** Whether something answers there at all. */
 export async function answers(url: string, signal: AbortSignal): Promise<boolean> {
   try {
     const response = await fetch(`${url}/healthz`, {
       redirect: "error",
       proxy: false,
-      signal: AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(limit("cli_probe_ms"))]),
     });
     await response.body?.cancel();
     return true;

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { Problem } from "../errors.ts";
 import { ID_PATTERN } from "../lib/ids.ts";
+import { limit } from "../limits.ts";
 import type { Workspace } from "../schema/workspace.ts";
 import type { Client } from "./client.ts";
 import { addLimit, idColumn, metadataFact, textFact, timeFact, updatedColumn } from "./columns.ts";
@@ -34,15 +35,13 @@ const FIELDS: readonly Field[] = [
   },
 ];
 
-/** Names of workspaces that one query may be looked through for. */
-const NAMED_ROWS = 500;
-
 /**
  * The id of a workspace that is named by id, by name, or by a part of its id. Errors: `not_found`, `usage`.
  */
 export async function resolveWorkspace(client: Client, given: string): Promise<string> {
   if (ID_PATTERN.test(given)) return given;
-  for await (const { items } of client.pages<Workspace>("/v1/workspaces", { q: given }, NAMED_ROWS)) {
+  const most = limit("cli_named_rows_count");
+  for await (const { items } of client.pages<Workspace>("/v1/workspaces", { q: given }, most)) {
     const found = items.find(({ name }) => name.toLowerCase() === given.toLowerCase());
     if (found !== undefined) return found.id;
   }

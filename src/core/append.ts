@@ -3,6 +3,7 @@
  */
 import { Problem } from "../errors.ts";
 import { readHeader } from "../lib/wire-line.ts";
+import { limit } from "../limits.ts";
 import type { AppendResult, SentEntry } from "../schema/entry.ts";
 import type { AppendOutcome, KnownKey, NewEntry, SessionHead } from "../store/contract.ts";
 import type { Context } from "./context.ts";
@@ -13,9 +14,6 @@ export interface Position {
   generation?: string;
   seq: number;
 }
-
-/** Races between writers of the same keys are settled in one round; more means something is wrong. */
-const APPEND_ROUNDS = 16;
 
 /** The members that the client sent are compared, never the defaults: a retry an hour later is still the same. */
 function isSame(sent: SentEntry, line: Uint8Array): boolean {
@@ -167,7 +165,7 @@ export async function appendEntries(
     at_ms: entry.at_ms ?? received_at_ms,
   }));
   const known = new Map<number, KnownKey>();
-  for (let round = 0; round < APPEND_ROUNDS; round += 1) {
+  for (let round = 0; round < limit("append_rounds_count"); round += 1) {
     const outcome = await context.store.entries.append(session_id, entries, {
       received_at_ms,
       known,

@@ -190,7 +190,7 @@ export async function undeleteConstruct(context: Context, id: string, caller: Ca
   return restored;
 }
 
-/** Every status that it had, oldest first. Errors: `not_found`, `gone`. */
+/** Every status that it had, oldest first; of more than `children_list_count` the newest. Errors: `not_found`, `gone`. */
 export async function listStatuses(context: Context, id: string): Promise<Page<StatusPeriod>> {
   await getConstruct(context, id);
   return { items: await context.store.constructs.statuses(id), next_cursor: null };

@@ -181,7 +181,8 @@ export async function pageEntries(
     });
   }
   const after_next = later === null ? (at <= head.last_seq ? at : null) : later.next;
-  const before_next = earlier === null ? (at > first_kept ? at - 1 : null) : earlier.next;
+  const before = Math.min(at - 1, head.last_seq);
+  const before_next = earlier === null ? (before >= first_kept ? before : null) : earlier.next;
   return {
     pieces: [...(earlier?.pieces ?? []), ...(later?.pieces ?? [])].flatMap(inlined),
     first_seq: earlier?.first_seq ?? later?.first_seq ?? null,
@@ -243,7 +244,7 @@ async function* readPieces(
       through_seq,
       direction: "forward",
       limit: Math.min(left, limit("page_items_count")),
-      max_bytes: limit("tail_batch_bytes"),
+      max_bytes: limit("stream_batch_bytes"),
       ...(query.kinds && { kinds: new Set(query.kinds) }),
     });
     yield* lines.pieces;

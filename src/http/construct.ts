@@ -130,7 +130,7 @@ function lifeOperations(context: Context): Operation[] {
         name: "listConstructStatuses",
         tag: "constructs",
         summary: "Every status that it had, oldest first",
-        description: "One answer without further pages.",
+        description: `One answer without further pages; of more than ${limit("children_list_count")} the newest.`,
         outcomes: [json(200, "The periods", StatusPage)],
         problems: ["not_found", "gone"],
       },

@@ -6,6 +6,7 @@ import { HTTPException } from "hono/http-exception";
 import { z } from "@hono/zod-openapi";
 import { type ErrorCode, ERRORS, invalid, Problem } from "../errors.ts";
 import { errorText, type Log } from "../lib/log.ts";
+import { limit } from "../limits.ts";
 
 /** The documented shape; codes may bring further members (`last_seq` and `head` of a conflict). */
 export const ProblemDocument = z
@@ -100,9 +101,6 @@ export function pointerOf(path: readonly PropertyKey[]): string {
   return path.map((key) => `/${String(key).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
 }
 
-/** How many places of one body are named; a body with more is no better understood by a longer list. */
-const NAMED_ERRORS = 20;
-
 /**
  * What a schema found, as a 422 with a pointer for each place; an unknown member is named by its own pointer.
  */
@@ -119,6 +117,6 @@ export function invalidBody(issues: readonly z.core.$ZodIssue[]): Problem {
   if (first === undefined || errors.length === 1)
     return invalid(first?.pointer ?? "", first?.detail ?? "The body is not valid.");
   return new Problem("invalid_request", `The body has ${errors.length} errors.`, {
-    errors: errors.slice(0, NAMED_ERRORS),
+    errors: errors.slice(0, limit("named_errors_count")),
   });
 }

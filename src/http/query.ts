@@ -89,7 +89,7 @@ export function readQuery<S extends QueryShape>(shape: S, search: string): Query
     throw new Problem(
       "invalid_request",
       `${first.pointer.slice(0, limit("name_characters"))}: ${first.detail}`,
-      { errors: [...errors.values()].slice(0, limit("filter_values_count")) },
+      { errors: [...errors.values()].slice(0, limit("named_errors_count")) },
     );
   }
   for (const [name, { fallback }] of Object.entries(shape)) {

@@ -37,9 +37,6 @@ export interface Stream {
   interrupt(problem: Problem): void;
 }
 
-/** How long a reader that was given up may still take to read its last words. */
-const FAREWELL_S = 5;
-
 /** Failures that are part of a stream's life: they are told to the reader and are no news for the log. */
 const EXPECTED: ReadonlySet<ErrorCode> = new Set(["busy", "gone", "not_found"]);
 
@@ -64,7 +61,7 @@ export function openStream(call: Call, source: Source, { log, stall_ms }: Stream
   };
 
   const fail = (error: unknown): void => {
-    if (!end(FAREWELL_S)) return;
+    if (!end(limit("farewell_ms") / 1_000)) return;
     const problem = problemOf(error);
     if (!EXPECTED.has(problem.code))
       log.error("stream_failed", { request_id: call.request_id, route: call.route, cause: errorText(error) });
@@ -104,7 +101,7 @@ export function openStream(call: Call, source: Source, { log, stall_ms }: Stream
         }
       },
       cancel() {
-        end(FAREWELL_S);
+        end(limit("farewell_ms") / 1_000);
       },
     },
     { highWaterMark: 0 },

@@ -4,6 +4,7 @@
  */
 import type { Context } from "../core/context.ts";
 import type { Position } from "../core/append.ts";
+import { type BytesCache, createBytesCache } from "../lib/bytes-cache.ts";
 import { openTail, type Tail, type TailStep } from "../core/tail.ts";
 import { invalid, Problem } from "../errors.ts";
 import type { Log } from "../lib/log.ts";
@@ -44,6 +45,7 @@ const EVENTS = { entry: schemaOf(Entry), reset: schemaOf(TailPosition), error: s
 
 /** The tail of a session. */
 export function tailOperations(context: Context, state: DoorState, options: TailOptions): Operation[] {
+  const sent: SentBatches = createBytesCache(limit("tail_cache_bytes"));
   return [
     operation(
       {
@@ -65,10 +67,13 @@ export function tailOperations(context: Context, state: DoorState, options: Tail
         problems: ["not_found", "gone"],
       },
       async (call, { after }) => {
-        if (state.tails.size >= options.tails_count)
-          throw new Problem("busy", "Too many tails are open.", { retry_after_s: 5 });
         const tail = await openTail(context, idOf(call), resumePosition(call) ?? after);
-        const body = streamTail(call, tail, state, options);
+        // Counted without a wait before the tail is among them: else many at once would all find room.
+        if (state.tails.size >= options.tails_count) {
+          tail.close();
+          throw new Problem("busy", "Too many tails are open.", { retry_after_s: 5 });
+        }
+        const body = streamTail(call, tail, sent, state, options);
         return new Response(body, {
           headers: {
             "Content-Type": "text/event-stream",
@@ -93,6 +98,7 @@ function resumePosition(call: Call): Position | undefined {
 function streamTail(
   call: Call,
   tail: Tail,
+  sent: SentBatches,
   state: DoorState,
   options: TailOptions,
 ): ReadableStream<Uint8Array> {
@@ -107,7 +113,7 @@ function streamTail(
           return first;
         }
         const step = await tail.next(options.heartbeat_ms);
-        return step.step === "quiet" ? HEARTBEAT : entryEvents(tail.generation, step);
+        return step.step === "quiet" ? HEARTBEAT : sharedEvents(sent, idOf(call), tail.generation, step);
       },
       farewell: (problem) =>
         encoder.encode(
@@ -131,6 +137,21 @@ function openingOf({ generation, reset }: Tail): Uint8Array {
   return encoder.encode(
     `${retry}id: ${generation}.${last_seq}\nevent: reset\ndata: ${JSON.stringify({ generation, last_seq, head })}\n\n`,
   );
+}
+
+/** Batches as they were sent last: tails of one session that have caught up all want the same bytes. */
+type SentBatches = BytesCache<Uint8Array>;
+
+function sharedEvents(
+  sent: SentBatches,
+  session_id: string,
+  generation: string,
+  step: TailStep & { step: "entries" },
+): Uint8Array {
+  const key = `${generation}:${session_id}:${step.first_seq}:${step.last_seq}`;
+  const found = sent.get(key) ?? entryEvents(generation, step);
+  sent.set(key, found, found.byteLength);
+  return found;
 }
 
 /** The lines of a batch as events. A line ends with its newline, so that one more ends the event. */

@@ -56,6 +56,7 @@ function spanAt(text: string, start: number): Span {
       const code = text.charCodeAt(at);
       if (code <= 32 || code === COMMA || code === CLOSE_BRACE || code === CLOSE_BRACKET) break;
     }
+    if (at === start) throw notJson();
     return { start, end: at, depth: 0 };
   }
   let open = 0;

@@ -3,14 +3,11 @@ import { z } from "@hono/zod-openapi";
 import { ID_PATTERN } from "../lib/ids.ts";
 import { limit } from "../limits.ts";
 
-export const Id = z
-  .string()
-  .regex(ID_PATTERN, "a UUID in lower case is expected")
-  .meta({
-    id: "Id",
-    description: "UUID; the server makes version 7",
-    example: "01940000-0000-7000-8000-000000000000",
-  });
+export const Id = z.string().regex(ID_PATTERN, "a UUID in lower case is expected").meta({
+  id: "Id",
+  description: "UUID; the server makes version 7",
+  example: "01940000-0000-7000-8000-000000000000",
+});
 
 export const Instant = z
   .int()
@@ -40,12 +37,12 @@ export const Name = text(1, limit("name_characters"));
 export const Path = text(1, limit("path_characters"));
 export const Slug = z
   .string()
-  .max(64)
+  .max(limit("type_characters"))
   .regex(/^[a-z0-9][a-z0-9._-]*$/, "a short lower-case word is expected (a-z 0-9 . _ -)");
 
 const utf8 = new TextEncoder();
 
-export const MetadataKey = text(1, limit("metadata_key_characters"));
+const MetadataKey = text(1, limit("metadata_key_characters"));
 
 export const Metadata = z
   .record(MetadataKey, text(0, limit("metadata_value_bytes")))

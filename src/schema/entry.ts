@@ -31,11 +31,9 @@ export const ENTRY_KINDS = [
 export const EntryKind = z.enum(ENTRY_KINDS).meta({ id: "EntryKind" });
 export type EntryKind = z.infer<typeof EntryKind>;
 
-export const ACTORS = Actor.options;
-
 const controls = /\p{Cc}/u;
 
-export const EntryKey = z
+const EntryKey = z
   .string()
   .min(1)
   .max(limit("entry_key_characters"))
@@ -45,7 +43,7 @@ export const EntryKey = z
   )
   .meta({ id: "EntryKey", description: "Unique in the session; makes a retry harmless for several writers" });
 
-export const Body = z.unknown().meta({ id: "Body", description: "Any JSON value, kept byte for byte" });
+const Body = z.unknown().meta({ id: "Body", description: "Any JSON value, kept byte for byte" });
 
 /** What a client sends; `actor` defaults to agent, `at_ms` to the time of receipt. */
 export const EntryCreate = z

@@ -1,22 +1,20 @@
 /** An event: one row of the activity timeline, written in the transaction of the change that it tells of. */
 import type { Actor } from "./common.ts";
 
-export const EVENT_TYPES = [
-  "workspace.created",
-  "workspace.updated",
-  "workspace.deleted",
-  "construct.created",
-  "construct.updated",
-  "construct.status_changed",
-  "construct.deleted",
-  "construct.undeleted",
-  "session.created",
-  "session.updated",
-  "session.status_changed",
-  "session.deleted",
-  "session.undeleted",
-] as const;
-export type EventType = (typeof EVENT_TYPES)[number];
+export type EventType =
+  | "workspace.created"
+  | "workspace.updated"
+  | "workspace.deleted"
+  | "construct.created"
+  | "construct.updated"
+  | "construct.status_changed"
+  | "construct.deleted"
+  | "construct.undeleted"
+  | "session.created"
+  | "session.updated"
+  | "session.status_changed"
+  | "session.deleted"
+  | "session.undeleted";
 
 /** An event before it is stored; the store gives it its place in the order. */
 export interface NewEvent {

@@ -10,7 +10,7 @@
  */
 import type { Actor } from "../schema/common.ts";
 import type { Construct, ConstructSort, ConstructStatus, StatusPeriod } from "../schema/construct.ts";
-import type { AppendResult, EntryKind, SentEntry } from "../schema/entry.ts";
+import type { AppendResult, EntryKind } from "../schema/entry.ts";
 import type { Event, NewEvent } from "../schema/event.ts";
 import type { Session, SessionStatus } from "../schema/session.ts";
 import type { Workspace } from "../schema/workspace.ts";
@@ -209,7 +209,7 @@ export interface Store {
       rule: Rule<Construct>,
       by: { actor: Actor; status_reason?: string },
     ): Promise<Construct | null>;
-    /** Oldest first. */
+    /** Oldest first; of more than `children_list_count` the newest. */
     statuses(id: string): Promise<StatusPeriod[]>;
   };
 
@@ -268,5 +268,3 @@ export interface Store {
   /** Writes what is queued, stops the sealer, closes all connections. */
   close(): Promise<void>;
 }
-
-export type { SentEntry };

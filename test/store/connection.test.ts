@@ -79,8 +79,7 @@ describe("a writing connection", () => {
       secure_delete: 2,
       foreign_keys: 1,
       trusted_schema: 0,
-      busy_timeout: undefined,
-      timeout: 15_000,
+      busy_timeout: 15_000,
       temp_store: 2,
       mmap_size: 0,
       cache_size: -32_768,
@@ -93,7 +92,7 @@ describe("a writing connection", () => {
     const found = Object.fromEntries(
       Object.keys(settings).map((name) => [name, db.query(`PRAGMA ${name}`).values()[0]?.[0]]),
     );
-    expect(found).toEqual({ ...settings, busy_timeout: 15_000 });
+    expect(found).toEqual(settings);
     closeConnection(db);
   });
 
@@ -177,7 +176,7 @@ describe("a reading connection", () => {
     expect([
       pragma(reader, "query_only"),
       pragma(reader, "trusted_schema"),
-      pragma(reader, "timeout"),
+      pragma(reader, "busy_timeout"),
     ]).toEqual([1, 0, 15_000]);
     closeConnection(reader);
     closeConnection(db);
@@ -471,7 +470,7 @@ describe("outside behaviour that this rests on", () => {
 
   test("a statement with an unknown column fails when it is prepared, and its columns are known then (facts 13)", () => {
     const db = openTable();
-    expect(() => db.prepare("SELECT nothing FROM t")).toThrow("no such column");
+    expect(() => db.prepare("SELECT z FROM t")).toThrow("no such column");
     expect(db.prepare("SELECT x, y AS z FROM t").columnNames).toEqual(["x", "z"]);
     closeConnection(db);
   });

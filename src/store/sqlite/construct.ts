@@ -32,9 +32,9 @@ export const CONSTRUCT_SQL = {
   endStatus: `UPDATE construct_status SET until_at_ms = $at_ms WHERE construct = $construct AND until_at_ms IS NULL`,
   beginStatus: `INSERT INTO construct_status (construct, number, status, from_at_ms, until_at_ms, actor, reason)
                 SELECT $construct, coalesce(max(number), 0) + 1, $status, $at_ms, NULL, $actor, $reason FROM construct_status WHERE construct = $construct`,
-  /** Every status of a construct, oldest first; primary key; at most $limit rows. */
+  /** The last statuses of a construct, the newest first; primary key; at most $limit rows. */
   statuses: `SELECT s.status, s.from_at_ms, s.until_at_ms, s.actor, s.reason FROM construct_status s
-             WHERE s.construct = (SELECT pk FROM construct WHERE id = $id) ORDER BY s.number LIMIT $limit`,
+             WHERE s.construct = (SELECT pk FROM construct WHERE id = $id) ORDER BY s.number DESC LIMIT $limit`,
 };
 
 const SORT_COLUMN: Record<ConstructSort, "updated_at_ms" | "created_at_ms" | "status_since_at_ms" | "title"> =
@@ -214,5 +214,8 @@ export function updateConstruct(
 }
 
 export function listStatuses(db: Database, id: string): StatusPeriod[] {
-  return all<StatusPeriod>(db, CONSTRUCT_SQL.statuses, { id, limit: limit("children_list_count") });
+  return all<StatusPeriod>(db, CONSTRUCT_SQL.statuses, {
+    id,
+    limit: limit("children_list_count"),
+  }).toReversed();
 }

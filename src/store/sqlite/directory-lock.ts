@@ -8,15 +8,13 @@ import { join } from "node:path";
 import { Problem } from "../../errors.ts";
 import { createPrivateFile } from "../../lib/private-files.ts";
 import { isThatProcess, readServerRecord } from "../../lib/server-record.ts";
+import { limit } from "../../limits.ts";
 import { classifySqliteError, closeConnection } from "./connection.ts";
 
 export interface DirectoryLock {
   /** Lets go; a second call does nothing. */
   release(): void;
 }
-
-/** Outlasts an `isLocked` that looks at the same instant: it holds a shared lock for some microseconds. */
-const WAIT_MS = 250;
 
 /** A connection that is collected is closed, and its lock is gone: so these are kept, whatever the caller does. */
 const held = new Set<Database>();
@@ -61,7 +59,8 @@ export function acquireDirectoryLock(data_dir: string): DirectoryLock {
     // Only ever made, never opened, by anything but SQLite: a descriptor of ours would drop the holder's lock.
     createPrivateFile(pathOf(data_dir));
     db = new Database(pathOf(data_dir), { readwrite: true, create: false });
-    db.run(`PRAGMA busy_timeout = ${WAIT_MS}`);
+    // Outlasts an `isLocked` that looks at the same instant: it holds a shared lock for some microseconds.
+    db.run(`PRAGMA busy_timeout = ${limit("directory_lock_ms")}`);
     db.run("PRAGMA journal_mode = DELETE");
     db.run("BEGIN EXCLUSIVE");
   } catch (error) {

@@ -45,12 +45,8 @@ const compressAsync = promisify(zstdCompress);
 const decompressAsync = promisify(zstdDecompress);
 const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: 3 } };
 
-/** Up to this size decompressing costs less than a trip to the thread pool and back. */
-const SYNC_BYTES = 256 * 1024;
 /** The smallest chunkSize that node:zlib takes. */
 const MIN_CHUNK_BYTES = 64;
-/** A frame larger than this would push everything else out of the cache. */
-const CACHEABLE_BYTES = 1024 * 1024;
 
 /** One zstd frame, made on the thread pool. */
 export function compress(bytes: Uint8Array): Promise<Uint8Array> {
@@ -158,8 +154,8 @@ export async function decompress(data: Uint8Array, raw_bytes: number): Promise<U
   try {
     // One chunk of the right size spares node:zlib its growing and joining of 16 KiB chunks: 75 us instead of 103 for 128 KiB.
     const options = { maxOutputLength: raw_bytes, chunkSize: Math.max(raw_bytes, MIN_CHUNK_BYTES) };
-    const raw =
-      raw_bytes <= SYNC_BYTES ? zstdDecompressSync(data, options) : await decompressAsync(data, options);
+    const is_small = raw_bytes <= limit("inline_decompress_bytes");
+    const raw = is_small ? zstdDecompressSync(data, options) : await decompressAsync(data, options);
     if (raw.byteLength === raw_bytes) return raw;
   } catch (error) {
     throw new Problem("integrity_failed", "A stored part of the transcript cannot be read.", {
@@ -182,6 +178,25 @@ export async function frameLines(
   const key = `${session}:${frame.first_seq}:${frame.last_seq}`;
   const cached = cache.get(key);
   if (cached !== undefined) return cached;
+  if (frame.raw_bytes <= limit("inline_decompress_bytes")) return loadFrame(db, session, frame, cache, key);
+  // Many tails ask for a new large entry at once: it is decompressed once.
+  const others = loading.get(cache) ?? new Map<string, Promise<LineBlock | null>>();
+  loading.set(cache, others);
+  const begun =
+    others.get(key) ?? loadFrame(db, session, frame, cache, key).finally(() => others.delete(key));
+  others.set(key, begun);
+  return begun;
+}
+
+const loading = new WeakMap<BytesCache<LineBlock>, Map<string, Promise<LineBlock | null>>>();
+
+async function loadFrame(
+  db: Database,
+  session: number,
+  frame: FrameRow,
+  cache: BytesCache<LineBlock>,
+  key: string,
+): Promise<LineBlock | null> {
   const stored = first<{ data: Uint8Array }>(db, FRAME_SQL.data, {
     session,
     first_seq: frame.first_seq,
@@ -192,6 +207,7 @@ export async function frameLines(
   const block: LineBlock = { first_seq: frame.first_seq, bytes, starts: lineStarts(bytes) };
   if (block.starts.length - 1 !== frame.last_seq - frame.first_seq + 1)
     throw new Problem("integrity_failed", "A stored part of the transcript has the wrong number of entries.");
-  if (frame.raw_bytes <= CACHEABLE_BYTES) cache.set(key, block, bytes.byteLength + block.starts.byteLength);
+  if (frame.raw_bytes <= limit("cached_frame_bytes"))
+    cache.set(key, block, bytes.byteLength + block.starts.byteLength);
   return block;
 }

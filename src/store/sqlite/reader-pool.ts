@@ -50,6 +50,8 @@ export function createReaderPool(path: string): ReaderPool {
       readers.splice(readers.indexOf(reader), 1);
       reader.current?.reject(new Error(`a reader thread failed: ${event.message}`));
       resolve();
+      // Each failure answers a question, so that this comes to an end.
+      if (queue.length > 0) next(start());
     });
     worker.addEventListener("close", () => resolve());
     worker.postMessage({ open: path } satisfies ReaderQuestion);

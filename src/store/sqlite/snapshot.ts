@@ -25,7 +25,7 @@ export interface SnapshotOptions {
   ids: Ids;
 }
 
-export const SNAPSHOT_SQL = {
+const SNAPSHOT_SQL = {
   /** Writes the whole database into an empty file: one read of all pages, no lock that a writer would notice. */
   copy: "VACUUM INTO $path",
   renew: "UPDATE store SET generation = $generation WHERE id = 1",
@@ -39,7 +39,7 @@ function quoted(path: string): string {
  * The store as it is in the snapshot, with the server stopped. The log goes before the new file comes: a log of the
  * later store would be taken for the snapshot's own. A full disk fails in `cp`, while the old store is still whole.
  */
-export function restoreCommand(data_dir: string, snapshot_path: string): string {
+function restoreCommand(data_dir: string, snapshot_path: string): string {
   const path = databasePath(data_dir);
   const [from, to, half] = [quoted(snapshot_path), quoted(path), quoted(`${path}.restored`)];
   return `cp ${from} ${half} && rm -f ${quoted(`${path}-wal`)} ${quoted(`${path}-shm`)} && mv ${half} ${to}`;

@@ -1,6 +1,6 @@
 /** Pages: how many there are, how many are free, and giving free ones back in slices. */
 import type { Database } from "bun:sqlite";
-import { all, first, run } from "./statement.ts";
+import { all, first } from "./statement.ts";
 
 export const SPACE_SQL = {
   pages:
@@ -14,9 +14,4 @@ export function freelist(db: Database): { pages: number; free_pages: number; pag
 /** Gives at most `count` free pages back to the filesystem; about 6 ms for 250. */
 export function reclaimPages(db: Database, count: number): void {
   all(db, `PRAGMA incremental_vacuum(${Math.trunc(count)})`);
-}
-
-/** Moves the WAL into the database and empties it, as far as readers allow. */
-export function checkpoint(db: Database): void {
-  run(db, "PRAGMA wal_checkpoint(TRUNCATE)");
 }

@@ -4,7 +4,7 @@
  */
 import type { Database } from "bun:sqlite";
 import { assert, Problem } from "../../errors.ts";
-import type { BytesCache } from "../../lib/bytes-cache.ts";
+import { type BytesCache, createBytesCache } from "../../lib/bytes-cache.ts";
 import { headAfterLines, headHex } from "../../lib/head.ts";
 import { readKind } from "../../lib/wire-line.ts";
 import { limit } from "../../limits.ts";
@@ -24,11 +24,6 @@ export interface TranscriptReader {
   ): Promise<TranscriptChunk | null>;
   headAt(session_id: string, seq: number): Promise<string>;
 }
-
-/** Rows read at once: none is larger than a frame, so this bounds memory to about 12 MiB, in practice to 300 KB. */
-const ROW_BATCH = 100;
-/** Frames sent at once when they go untouched; decompressed ones go singly, which spares joining them. */
-const FRAME_BATCH = 8;
 
 /** What a read has gathered and what it may still take. */
 interface Gathering {
@@ -83,7 +78,20 @@ function takeLines(
 }
 
 export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock>): TranscriptReader {
-  /** The block that holds a seq, as far as rows go `ROW_BATCH` of them; null when frames changed meanwhile. */
+  /** The newest rows of a session that were read, by its key: rows never change, and many tails want the same ones. */
+  const newest_rows = createBytesCache<LineBlock>(limit("row_cache_bytes"));
+
+  function rowsFrom(head: HeadRow, seq: number, high: number): LineBlock | null {
+    const key = String(head.pk);
+    const kept = newest_rows.get(key);
+    if (kept !== undefined && seq >= kept.first_seq && seq < kept.first_seq + kept.starts.length - 1)
+      return kept;
+    const block = rowLines(db, head.pk, seq, high, limit("read_rows_count"));
+    if (block !== null) newest_rows.set(key, block, block.bytes.byteLength);
+    return block;
+  }
+
+  /** The block that holds a seq, as far as rows go `read_rows_count` of them; null when frames changed meanwhile. */
   async function blockAt(
     head: HeadRow,
     seq: number,
@@ -94,8 +102,8 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
     if (seq > head.sealed_through_seq) {
       const floor = Math.max(low, head.sealed_through_seq + 1);
       return direction === "forward"
-        ? rowLines(db, head.pk, seq, high, ROW_BATCH)
-        : rowLines(db, head.pk, floor, seq, ROW_BATCH, "backward");
+        ? rowsFrom(head, seq, high)
+        : rowLines(db, head.pk, floor, seq, limit("read_rows_count"), "backward");
     }
     const frame = frameAt(db, head.pk, seq);
     if (frame === null || frame.last_seq < seq)
@@ -177,7 +185,7 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
       through_seq: through,
       direction: "forward",
       limit: limit("page_items_count"),
-      max_bytes: limit("tail_batch_bytes"),
+      max_bytes: limit("stream_batch_bytes"),
     });
     assert(lines.last_seq !== null, "a transcript has no gaps");
     const plain =
@@ -194,10 +202,12 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
     through: number,
     encoding: "identity" | "zstd",
   ): Promise<TranscriptChunk | null> {
+    // Decompressed ones go singly, which spares joining them.
+    const most = encoding === "zstd" ? limit("sent_frames_count") : 1;
     const parts: Uint8Array[] = [];
     let next = from_seq;
     let stored_bytes = 0;
-    for (const frame of framesFrom(db, head.pk, from_seq, encoding === "zstd" ? FRAME_BATCH : 1)) {
+    for (const frame of framesFrom(db, head.pk, from_seq, most)) {
       if (frame.first_seq !== next || frame.last_seq > through) break;
       if (parts.length > 0 && stored_bytes + frame.data.byteLength > limit("page_default_bytes")) break;
       parts.push(encoding === "zstd" ? frame.data : await decompress(frame.data, frame.raw_bytes));
@@ -231,7 +241,7 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
   function headThroughRows(head: HeadRow, sealed: Uint8Array, seq: number): Uint8Array {
     let current = sealed;
     for (let from = head.sealed_through_seq + 1; from <= seq;) {
-      const block = rowLines(db, head.pk, from, seq, ROW_BATCH);
+      const block = rowLines(db, head.pk, from, seq, limit("read_rows_count"));
       if (block === null) throw new Problem("integrity_failed", `Entry ${from} of the session is missing.`);
       current = headAfterLines(current, block.bytes, block.starts);
       from += block.starts.length - 1;

@@ -30,14 +30,12 @@ export interface Unframed {
   row_count: number;
 }
 
-const ROW_BATCH = 500;
-
 /** At least `max_rows` rows if there are as many, rounded up to whole batches. */
 function tailBlocks(db: Database, head: HeadRow, max_rows: number): LineBlock[] {
   const blocks: LineBlock[] = [];
   const through = Math.min(head.last_seq, head.sealed_through_seq + max_rows);
   for (let from = head.sealed_through_seq + 1; from <= through;) {
-    const block = rowLines(db, head.pk, from, through, ROW_BATCH);
+    const block = rowLines(db, head.pk, from, through, limit("unframed_rows_count"));
     if (block === null || block.first_seq !== from)
       throw new Problem("integrity_failed", `Entry ${from} of a session is missing.`);
     blocks.push(block);
