@@ -2,6 +2,7 @@
  * Rules of appending: what a request means when it is repeated. Lines are compared as bytes; no body is parsed here.
  */
 import { Problem } from "../errors.ts";
+import { nextTurn } from "../lib/turn.ts";
 import { readHeader } from "../lib/wire-line.ts";
 import { limit } from "../limits.ts";
 import type { AppendResult, SentEntry } from "../schema/entry.ts";
@@ -25,42 +26,76 @@ function isSame(sent: SentEntry, line: Uint8Array): boolean {
   return Buffer.from(sent.body).equals(line.subarray(body_start, line.byteLength - 1));
 }
 
-/** The append had been done before, exactly so; or it is a conflict. */
+/**
+ * The append had been done before, exactly so; or it is a conflict. Entries whose key was there already before
+ * `after` were not appended then either; the others must follow each other from there.
+ */
 async function replayed(
   context: Context,
   session_id: string,
   sent: readonly SentEntry[],
+  known: ReadonlyMap<number, KnownKey>,
   after: number,
   current: SessionHead,
 ): Promise<AppendResult> {
-  const last_seq = after + sent.length;
   const conflict = (detail: string): Problem =>
     new Problem("conflict", detail, {
       hint: "Read from `last_seq`, then append there.",
       members: { last_seq: current.last_seq, head: current.head },
     });
+  let next = after + 1;
+  const seqs = sent.map((_, index) => {
+    const replay_seq = known.get(index)?.replay_seq ?? null;
+    if (replay_seq !== null && replay_seq <= after) return replay_seq;
+    next += 1;
+    return next - 1;
+  });
+  const last_seq = next - 1;
   if (after > current.last_seq) throw conflict(`The session ends at ${current.last_seq}, before ${after}.`);
   if (last_seq > current.last_seq)
     throw conflict(`The session ends at ${current.last_seq}, not at ${after}.`);
   if (after < current.dropped_through_seq)
     throw conflict(`Entries through ${current.dropped_through_seq} were dropped and cannot be compared.`);
   const lines = await readRange(context, session_id, after + 1, last_seq);
-  const differing = sent.findIndex((entry, index) => !isSame(entry, lines[index] ?? new Uint8Array()));
-  if (differing !== -1)
-    throw conflict(
-      `The session ends at ${current.last_seq}, and entry ${after + 1 + differing} is another one.`,
-    );
-  const last = lines.at(-1) ?? new Uint8Array();
+  const lineAt = (seq: number): Uint8Array => lines[seq - after - 1] ?? new Uint8Array();
+  for (const [index, entry] of sent.entries()) {
+    const seq = seqs[index] ?? 0;
+    if (seq > after && !isSame(entry, lineAt(seq)))
+      throw conflict(`The session ends at ${current.last_seq}, and entry ${seq} is another one.`);
+  }
   return {
     first_seq: after + 1,
     last_seq,
     head: await context.store.entries.headAt(session_id, last_seq),
-    received_at_ms: readHeader(last).header.received_at_ms,
+    received_at_ms: readHeader(lineAt(last_seq)).header.received_at_ms,
     replayed: true,
     ...(sent.some((entry) => entry.key !== undefined) && {
-      items: sent.map((_, index) => ({ seq: after + 1 + index, replayed: true })),
+      items: seqs.map((seq) => ({ seq, replayed: true })),
     }),
   };
+}
+
+/** The lines of some seqs; neighbours are read together, and other requests get their turn in between. */
+async function readLines(
+  context: Context,
+  session_id: string,
+  seqs: readonly number[],
+): Promise<Map<number, Uint8Array>> {
+  const found = new Map<number, Uint8Array>();
+  const sorted = seqs.toSorted((a, b) => a - b);
+  for (let from = 0; from < sorted.length;) {
+    const first = sorted[from] ?? 0;
+    let to = from;
+    while (to + 1 < sorted.length && (sorted[to + 1] ?? 0) < first + limit("page_items_count")) to += 1;
+    const lines = await readRange(context, session_id, first, sorted[to] ?? first);
+    for (let index = from; index <= to; index += 1) {
+      const line = lines[(sorted[index] ?? 0) - first];
+      if (line !== undefined) found.set(sorted[index] ?? 0, line);
+    }
+    from = to + 1;
+    await nextTurn();
+  }
+  return found;
 }
 
 /** Looks at entries that may hold the keys of a request. Errors: `conflict` when one holds the key with another content. */
@@ -68,37 +103,43 @@ async function lookAtKeys(
   context: Context,
   session_id: string,
   sent: readonly SentEntry[],
-  outcome: AppendOutcome & { outcome: "keys" },
+  { candidates, head }: AppendOutcome & { outcome: "keys" },
   known: Map<number, KnownKey>,
 ): Promise<void> {
-  for (const [index, seqs] of outcome.candidates) {
+  const conflict = (detail: string, seq: number): Problem =>
+    new Problem("conflict", detail, { members: { seq, last_seq: head.last_seq, head: head.head } });
+  const wanted = [...candidates.values()].flat();
+  const lines = await readLines(
+    context,
+    session_id,
+    wanted.filter((seq) => seq > head.dropped_through_seq),
+  );
+  for (const [index, seqs] of candidates) {
     const entry = sent[index];
+    const before = known.get(index);
     if (entry === undefined) continue;
-    let replay_seq: number | null = null;
+    let replay_seq = before?.replay_seq ?? null;
     for (const seq of seqs) {
       // A dropped entry cannot be compared; its hash alone must not let a second copy in.
-      if (seq <= outcome.head.dropped_through_seq) {
-        throw new Problem(
-          "conflict",
-          `The key of entry ${index + 1} was used by an entry that was dropped.`,
-          { members: { seq, last_seq: outcome.head.last_seq, head: outcome.head.head } },
-        );
-      }
-      const [line] = await readRange(context, session_id, seq, seq);
+      if (seq <= head.dropped_through_seq)
+        throw conflict(`The key of entry ${index + 1} was used by an entry that was dropped.`, seq);
+      const line = lines.get(seq);
       if (line === undefined || readHeader(line).header.key !== entry.key) continue;
-      if (!isSame(entry, line)) {
-        throw new Problem("conflict", `The key of entry ${index + 1} names another entry, ${seq}.`, {
-          members: { seq, last_seq: outcome.head.last_seq, head: outcome.head.head },
-        });
-      }
+      if (!isSame(entry, line))
+        throw conflict(`The key of entry ${index + 1} names another entry, ${seq}.`, seq);
       replay_seq = seq;
     }
-    known.set(index, { looked_at: [...(known.get(index)?.looked_at ?? []), ...seqs], replay_seq });
+    known.set(index, { looked_at: [...(before?.looked_at ?? []), ...seqs], replay_seq });
   }
 }
 
 /** For each entry the first one of the request with the same key. Errors: `conflict` when their content differs. */
 function firstOfKey(sent: readonly SentEntry[]): number[] {
+  if (sent.filter(({ key }) => key !== undefined).length > limit("keyed_entries_per_append_count"))
+    throw new Problem(
+      "too_large",
+      `One request may have keyed_entries_per_append_count (${limit("keyed_entries_per_append_count")}) entries with a key.`,
+    );
   const first = new Map<string, number>();
   return sent.map((entry, index) => {
     if (entry.key === undefined) return index;
@@ -177,7 +218,11 @@ export async function appendEntries(
     }
     if (outcome.outcome === "stale") {
       if (after === undefined) break;
-      return withRepeats(await replayed(context, session_id, unique, after.seq, outcome.head), sent, firsts);
+      return withRepeats(
+        await replayed(context, session_id, unique, known, after.seq, outcome.head),
+        sent,
+        firsts,
+      );
     }
     await lookAtKeys(context, session_id, unique, outcome, known);
     const seqs = unique.map((_, index) => known.get(index)?.replay_seq ?? null);

@@ -103,13 +103,27 @@ async function headOf(context: Context, session_id: string): Promise<SessionHead
 
 type Direction = { after: number } | { before: number } | { around: number };
 
+/** Anyone can make a cursor: what is in it is checked like any other input. */
+function isDirection(position: unknown): position is Direction {
+  if (typeof position !== "object" || position === null) return false;
+  const [member, ...others] = Object.entries(position);
+  if (member === undefined || others.length > 0) return false;
+  const [name, seq] = member as [string, unknown];
+  return (
+    (name === "after" || name === "before") &&
+    typeof seq === "number" &&
+    Number.isSafeInteger(seq) &&
+    seq >= 0
+  );
+}
+
 function directionOf(question: object, query: EntriesQuery, head: SessionHead): Direction {
   const { after, before, around, cursor } = query;
   if ([after, before, around, cursor].filter((value) => value !== undefined).length > 1)
     throw invalid("after", "Only one of after, before, around and cursor may be given.");
   if (cursor !== undefined) {
-    const position = decodeCursor(question, cursor) as Direction | null;
-    if (position === null) throw invalid("cursor", "This cursor does not belong to these filters.");
+    const position = decodeCursor(question, cursor);
+    if (!isDirection(position)) throw invalid("cursor", "This cursor does not belong to these filters.");
     return position;
   }
   if (after !== undefined) return { after };

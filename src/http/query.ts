@@ -64,7 +64,7 @@ function addPair(values: Values, place: Place | null, text: string): string | nu
     values[name] = read.value;
     return null;
   }
-  if (key === undefined || key === "" || key.length > limit("metadata_key_characters"))
+  if (key === undefined || key === "" || Array.from(key).length > limit("metadata_key_characters"))
     return "A key is expected behind the dot.";
   // Without a prototype, so that a key like __proto__ is a key.
   const map = (values[name] ??= Object.create(null)) as Values;

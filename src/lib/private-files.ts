@@ -1,7 +1,7 @@
 /**
- * Files and folders that only their owner can read, and the syncs that make them last. It knows nothing of what is
- * in them. Never point these at an SQLite database that is open in this process: closing any descriptor of it drops
- * the process's locks on it (facts 1).
+ * Files and folders that only their owner can read, and the syncs that make them last. It knows nothing of
+ * what is in them. Never point these at an SQLite database that is open in this process: closing any
+ * descriptor of it drops the process's locks on it (facts 1).
  */
 import {
   closeSync,
@@ -18,7 +18,10 @@ import { dirname, resolve } from "node:path";
 const PRIVATE_FOLDER = 0o700;
 const PRIVATE_FILE = 0o600;
 
-/** The file system's word for what went wrong (`ENOENT`, `EEXIST`, …), or null when it is not one of its errors. */
+/**
+ * The file system's word for what went wrong (`ENOENT`, `EEXIST`, …), or null when it is not one of its
+ * errors.
+ */
 export function systemCode(error: unknown): string | null {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : null;
 }
@@ -67,7 +70,9 @@ export function createPrivateFile(path: string): boolean {
   }
 }
 
-/** The file holds exactly this text, is 0600 and lasts; a reader sees the old text or the new, never a part. */
+/**
+ * The file holds exactly this text, is 0600 and lasts; a reader sees the old text or the new, never a part.
+ */
 export function replacePrivateFile(path: string, text: string): void {
   const temporary = `${path}.tmp`;
   rmSync(temporary, { force: true });

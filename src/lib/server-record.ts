@@ -1,7 +1,8 @@
 /**
- * `server.json`: which process serves a data directory, and where. Written by the server once it listens, removed
- * before it gives up the directory. It is a hint and never a lock: whoever reads it asks `isThatProcess`, because
- * after a crash it names a process that is gone, or a number that another program has now.
+ * `server.json`: which process serves a data directory, and where. Written by the server once it listens,
+ * removed before it gives up the directory. It is a hint and never a lock: whoever reads it asks
+ * `isThatProcess`, because after a crash it names a process that is gone, or a number that another program
+ * has now.
  */
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +20,10 @@ export interface ServerRecord {
   boot_id: string | null;
 }
 
-/** Field 22 of /proc/PID/stat (proc(5)), counted behind the name: it is in parentheses and may hold some itself. */
+/**
+ * Field 22 of /proc/PID/stat (proc(5)), counted behind the name: it is in parentheses and may hold some
+ * itself.
+ */
 function processStart(pid: number): number | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
@@ -95,8 +99,8 @@ export function removeServerRecord(data_dir: string): void {
 }
 
 /**
- * Whether the process of the record is alive, and not another one that got its number later. Where there is no
- * /proc only the number can be asked for.
+ * Whether the process of the record is alive, and not another one that got its number later. Where there is
+ * no /proc only the number can be asked for.
  */
 export function isThatProcess(record: ServerRecord): boolean {
   if (!isAlive(record.pid)) return false;

@@ -1,7 +1,8 @@
 /**
- * Death at any moment of an opening: a process that creates a store, or brings an older one up to date, is killed at
- * its K-th write, sync, rename, unlink or truncation. What is then on disk is nothing, or a whole store of one version
- * or another, and the next start goes on. The control migrates without transactions and must be caught.
+ * Death at any moment of an opening: a process that creates a store, or brings an older one up to date, is
+ * killed at its K-th write, sync, rename, unlink or truncation. What is then on disk is nothing, or a whole
+ * store of one version or another, and the next start goes on. The control migrates without transactions and
+ * must be caught.
  */
 import { Database } from "bun:sqlite";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";

@@ -214,10 +214,7 @@ async function writeAlone(campaign: Campaign, random: Random, label: string, nam
       await repeatOld(campaign, random, name, session_id, earlier);
       continue;
     }
-    if (naming === "after" && random.chance(0.05)) {
-      await provoke(campaign, random, name, session_id, written);
-      continue;
-    }
+    if (naming === "after" && random.chance(0.05) && (await provoke(campaign, random, name, session_id, written))) continue;
     const entries = makeEntries(random, name);
     const sent = await sendUntilAnswered(campaign, random, name, session_id, naming === "after" ? `?after=${after}` : "", entries);
     if (sent === null) return written;
@@ -246,8 +243,8 @@ async function repeatOld(campaign: Campaign, random: Random, name: string, sessi
   campaign.fail(`${name}: repeating ${earlier.name} gave ${sent.answer.status} ${sent.answer.text.slice(0, 200)}`);
 }
 
-/** Something else at a place that is taken, beyond the end, or half repeated: 409 that says where the session stands. */
-async function provoke(campaign: Campaign, random: Random, name: string, session_id: string, written: Written): Promise<void> {
+/** Something else at a place that is taken, beyond the end, or half repeated: 409 that says where the session stands. False when there is no such place. */
+async function provoke(campaign: Campaign, random: Random, name: string, session_id: string, written: Written): Promise<boolean> {
   const last_seq = written.intended.length;
   const other = makeEntry(random, `${name}.other`, 50);
   const kept = random.int(Math.max(1, Math.min(3, last_seq)));
@@ -256,13 +253,14 @@ async function provoke(campaign: Campaign, random: Random, name: string, session
     : random.chance(0.5)
       ? [Math.max(0, last_seq - 1 - kept), [...written.intended.slice(Math.max(0, last_seq - 1 - kept), last_seq - 1), other]]
       : [last_seq - kept, [...written.intended.slice(last_seq - kept), other]];
-  if (after === last_seq) return;
+  if (after === last_seq) return false;
   const sent = await sendUntilAnswered(campaign, random, name, session_id, `?after=${after}`, entries);
-  if (sent === null) return;
+  if (sent === null) return true;
   const conflict = requireConflict(campaign, name, sent.answer);
-  if (conflict === null) return;
+  if (conflict === null) return true;
   const head = written.promises.at(-1)?.head ?? "0".repeat(64);
   if (conflict.last_seq !== last_seq || conflict.head !== head) campaign.fail(`${name}: the conflict says ${conflict.last_seq} ${conflict.head}, the session ends at ${last_seq} ${head}`);
+  return true;
 }
 
 interface Shared {

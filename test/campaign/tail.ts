@@ -29,8 +29,8 @@ interface Plan {
 }
 
 const PLANS: Record<"short" | "full", Plan> = {
-  short: { few_share: 0.6, light: { requests: 40, pause_ms: 40 }, heavy: { requests: 40, pause_ms: 50 }, stall_ms: [2_000, 2_500], deadline_ms: 25_000 },
-  full: { few_share: 0.25, light: { requests: 500, pause_ms: 80 }, heavy: { requests: 160, pause_ms: 250 }, stall_ms: [5_000, 15_000, limit("tail_stall_ms") + 6_000], deadline_ms: 180_000 },
+  short: { few_share: 1, light: { requests: 40, pause_ms: 40 }, heavy: { requests: 40, pause_ms: 50 }, stall_ms: [2_000, 2_500], deadline_ms: 25_000 },
+  full: { few_share: 0.4, light: { requests: 500, pause_ms: 80 }, heavy: { requests: 160, pause_ms: 250 }, stall_ms: [5_000, 15_000, limit("tail_stall_ms") + 6_000], deadline_ms: 180_000 },
 };
 
 interface Stream {

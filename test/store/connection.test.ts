@@ -1,4 +1,7 @@
-/** The settings of connections, the transaction wrapper, and what engine errors mean; with the outside facts they rest on. */
+/**
+ * The settings of connections, the transaction wrapper, and what engine errors mean; with the outside facts
+ * they rest on.
+ */
 import { Database, SQLiteError } from "bun:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import {
@@ -144,7 +147,7 @@ describe("a writing connection", () => {
 
   test("refuses a missing named parameter, which Bun would bind as NULL", () => {
     const db = openTable();
-    expect(() => db.prepare("INSERT INTO t (x, y) VALUES ($x, $y)").run({ $x: 1 } as never)).toThrow(
+    expect(() => db.prepare("INSERT INTO t (x, y) VALUES ($x, $y)").run({ $x: 1 })).toThrow(
       "Missing parameter",
     );
     closeConnection(db);
@@ -335,18 +338,26 @@ const CONNECTION = resolve(import.meta.dir, "../../src/store/sqlite/connection.t
 const FILLING = `
   import { classifySqliteError, openWriter } from ${JSON.stringify(CONNECTION)};
   const db = openWriter(process.argv[1], { create: true });
+  db.run("PRAGMA wal_autocheckpoint = " + process.argv[2]);
   db.run("CREATE TABLE t (x)");
   let stored = 0;
   try {
-    for (; stored < 400; stored += 1) db.run("INSERT INTO t VALUES (?)", ["x".repeat(30_000)]);
+    for (; stored < 900; stored += 1) db.run("INSERT INTO t VALUES (?)", ["x".repeat(30_000)]);
   } catch (error) {
     const [[rows]] = db.query("SELECT count(*) FROM t").values();
     console.log(JSON.stringify({ code: error.code, errno: error.errno, kind: classifySqliteError(error), kept: rows === stored }));
   }
 `;
 
-function fill(wrapper: string[], database: string): unknown {
-  const { stdout, stderr } = Bun.spawnSync([...wrapper, process.execPath, "-e", FILLING, database]);
+function fill(wrapper: string[], database: string, checkpoint_pages = 1_000): unknown {
+  const { stdout, stderr } = Bun.spawnSync([
+    ...wrapper,
+    process.execPath,
+    "-e",
+    FILLING,
+    database,
+    String(checkpoint_pages),
+  ]);
   if (stdout.length === 0) throw new Error(stderr.toString());
   return JSON.parse(stdout.toString());
 }
@@ -395,6 +406,16 @@ tracing.describe("a broken disk", () => {
       code: "SQLITE_IOERR_WRITE",
       errno: 778,
       kind: "io",
+      kept: true,
+    });
+  });
+  test("without room for the index of the log fails as SQLITE_IOERR_SHMSIZE, which is full", () => {
+    const command = [tool("strace") ?? "", "-f", "-qq", "-o", "/dev/null", "-P", `${path}-shm`];
+    const inject = ["-e", "trace=pwrite64", "-e", "inject=pwrite64:error=ENOSPC:when=9"];
+    // The ninth page of the index comes with the 4,063rd page of the log: no checkpoint before.
+    expect(fill([...command, ...inject], path, 5_000)).toMatchObject({
+      code: "SQLITE_IOERR_SHMSIZE",
+      kind: "full",
       kept: true,
     });
   });

@@ -21,6 +21,7 @@ import { compress, cutFrames, decompress } from "../../src/store/sqlite/frame.ts
 import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { createReaderPool } from "../../src/store/sqlite/reader-pool.ts";
 import { createSealer } from "../../src/store/sqlite/sealer.ts";
+import { allBuilt, finalizeStatements } from "../../src/store/sqlite/statement.ts";
 import { createWriter } from "../../src/store/sqlite/writer.ts";
 import { requestOf, silent_log, TOKEN } from "../http/open-door.ts";
 import { newSession, openTestStore, type TestStore } from "../support/store.ts";
@@ -96,13 +97,24 @@ describe("the queue of the writer", () => {
     expect(await writer.run(nothing)).toBe(1);
   });
 
-  test("holds writer_queue_bytes of payload; one more is busy", async () => {
+  test("admits writer_queue_bytes of payload; one more is busy until some is released", async () => {
     const { writer } = open();
-    const half = limit("writer_queue_bytes") / 2;
-    const taken = [writer.run(nothing, { bytes: half }), writer.run(nothing, { bytes: half, lazy: true })];
-    expect(await refusal(() => writer.run(nothing, { bytes: 1 }))).toBe("busy");
-    await Promise.all(taken);
-    expect(await writer.run(nothing, { bytes: limit("writer_queue_bytes") })).toBe(1);
+    const release = writer.admit(limit("writer_queue_bytes"));
+    expect(await refusal(() => writer.admit(1))).toBe("busy");
+    release();
+    writer.admit(1)();
+  });
+
+  test("shares a transaction among writer_group_bytes of payload, and no more", async () => {
+    for (const [more, commits] of [
+      [0, 1],
+      [1, 2],
+    ] as const) {
+      const { writer } = open();
+      const half = limit("writer_group_bytes") / 2;
+      await Promise.all([writer.run(nothing, { bytes: half }), writer.run(nothing, { bytes: half + more })]);
+      expect(writer.stats.commit_count).toBe(commits);
+    }
   });
 
   test("is committed writer_group_count members at a time", async () => {
@@ -373,4 +385,34 @@ test("the statuses of a construct are all there up to children_list_count; of mo
   const { items: newest } = await listStatuses(context, construct_id);
   expect([newest.length, newest.at(-1)?.from_at_ms, newest[0]?.from_at_ms]).toEqual([most, most + 1, 2]);
   db.close();
+});
+
+describe("what is put together", () => {
+  test("keeps statements_count prepared statements, and forgotten shapes still answer", () => {
+    const db = new Database(":memory:", { strict: true });
+    const shapes = limit("statements_count") + 10;
+    for (let shape = 0; shape < shapes; shape += 1) {
+      expect(allBuilt<{ n: number }>(db, `SELECT ${shape} AS n`, {})).toEqual([{ n: shape }]);
+    }
+    expect(allBuilt<{ n: number }>(db, "SELECT 0 AS n", {})).toEqual([{ n: 0 }]);
+    finalizeStatements(db);
+    db.close(true);
+  });
+
+  test("takes keyed_entries_per_append_count keys in a request; one more is too large", async () => {
+    const store = await openTestStore();
+    try {
+      const session = await newSession(store.context);
+      const keyed = (count: number): SentEntry[] =>
+        Array.from({ length: count }, (_, index) => ({ kind: "note", key: `k${index}`, body: "1" }));
+      const bound = limit("keyed_entries_per_append_count");
+      expect(await refusal(() => appendEntries(store.context, session.id, keyed(bound + 1)))).toBe(
+        "too_large",
+      );
+      expect((await appendEntries(store.context, session.id, keyed(bound))).last_seq).toBe(bound);
+      expect((await appendEntries(store.context, session.id, keyed(bound))).replayed).toBe(true);
+    } finally {
+      await store.remove();
+    }
+  });
 });

@@ -1,6 +1,6 @@
 /**
- * The release's migrations and two more that work hard: one that fills a table past a checkpoint, one that rebuilds
- * a table which others point at. What `workspace` holds is the same before and after.
+ * The release's migrations and two more that work hard: one that fills a table past a checkpoint, one that
+ * rebuilds a table which others point at. What `workspace` holds is the same before and after.
  */
 import { type Migration, MIGRATIONS } from "../../src/store/sqlite/migrations.ts";
 

@@ -1,7 +1,7 @@
 /**
- * A process of its own that opens a data directory and does one thing there. Arguments: the thing, the directory,
- * and the rows of ballast.
- * It says one line of JSON when it is done, or the code and detail of the Problem that stopped it.
+ * A process of its own that opens a data directory and does one thing there. Arguments: the thing, the
+ * directory, and the rows of ballast. It says one line of JSON when it is done, or the code and detail of the
+ * Problem that stopped it.
  *
  *   open         opens with the long migrations, migrating; closes
  *   bare         the same, but each migration runs without a transaction: the control of the kill campaign

@@ -7,6 +7,7 @@ import type { Database } from "bun:sqlite";
 import { assert } from "../../errors.ts";
 import type { BytesCache } from "../../lib/bytes-cache.ts";
 import { headHex, nextHead } from "../../lib/head.ts";
+import { nextTurn } from "../../lib/turn.ts";
 import { headedText, wireLine } from "../../lib/wire-line.ts";
 import { limit } from "../../limits.ts";
 import type { AppendResult } from "../../schema/entry.ts";
@@ -18,7 +19,7 @@ import type { Gate } from "./gate.ts";
 import { advanceHead, findHead, HEAD_SQL, type HeadRow, requireWritable, toSessionHead } from "./head.ts";
 import type { Sealer } from "./sealer.ts";
 import { run } from "./statement.ts";
-import { buildFrames, replaceFrames, unframedLines } from "./unframed.ts";
+import { buildFrames, replaceFrames, requireHead, unframedLines } from "./unframed.ts";
 import type { Writer } from "./writer.ts";
 
 export interface AppendParts {
@@ -96,26 +97,37 @@ function appendRows(
   session_id: string,
   entries: readonly NewEntry[],
   options: AppendOptions,
-): { outcome: AppendOutcome; pk: number } {
+): { outcome: AppendOutcome; pk: number; bytes: number } {
   const planned = plan(db, session_id, entries, options);
-  if (!isPlan(planned)) return { outcome: planned, pk: 0 };
+  if (!isPlan(planned)) return { outcome: planned, pk: 0, bytes: 0 };
   const { pk } = planned.head;
   let { last_seq, head } = planned.head;
+  let bytes = 0;
   for (const { entry } of planned.fresh) {
     last_seq += 1;
     head = nextHead(head, headedText({ ...entry, seq: last_seq }));
     insertEntry(db, pk, last_seq, options.received_at_ms, entry);
+    bytes += Buffer.byteLength(entry.body) + ROW_OVERHEAD_BYTES;
   }
   insertKeys(db, planned);
   advanceHead(db, pk, last_seq, head);
-  return { outcome: { outcome: "appended", result: resultOf(planned, entries, options, head) }, pk };
+  return { outcome: { outcome: "appended", result: resultOf(planned, entries, options, head) }, pk, bytes };
 }
 
-/** The wire lines of the fresh entries, as they will be stored. */
-function freshLines({ head, fresh }: Plan, received_at_ms: number): Uint8Array[] {
-  return fresh.map(({ entry }, offset) =>
-    Buffer.from(`${wireLine(received_at_ms, headedText({ ...entry, seq: head.last_seq + 1 + offset }))}\n`),
-  );
+/** The wire lines of the fresh entries, as they will be stored. Other requests get their turn in between. */
+async function freshLines({ head, fresh }: Plan, received_at_ms: number): Promise<Uint8Array[]> {
+  const lines: Uint8Array[] = [];
+  let bytes = 0;
+  for (const { entry } of fresh) {
+    const headed = headedText({ ...entry, seq: head.last_seq + 1 + lines.length });
+    const line = Buffer.from(`${wireLine(received_at_ms, headed)}\n`);
+    lines.push(line);
+    bytes += line.byteLength;
+    if (bytes < limit("hash_turn_bytes")) continue;
+    bytes = 0;
+    await nextTurn();
+  }
+  return lines;
 }
 
 /** The large road: the session is held by the caller. */
@@ -130,8 +142,10 @@ async function appendFrames(
   const planned = await parts.writer.run((db) => plan(db, session_id, entries, options));
   if (!isPlan(planned)) return planned;
   const { head } = planned;
-  const lines = freshLines(planned, options.received_at_ms);
+  const lines = await freshLines(planned, options.received_at_ms);
   const unframed = await unframedLines(parts.db, head, parts.cache, Number.MAX_SAFE_INTEGER, lines);
+  // What is stored is certified by the new head only if it gives the old one.
+  requireHead(head, unframed);
   const frames = await buildFrames(unframed.block, cutFrames(unframed.block.starts), unframed.head_before);
   const last = frames.at(-1);
   assert(last !== undefined, "there are entries to append");
@@ -167,18 +181,42 @@ export async function append(
     bytes += body_bytes + ROW_OVERHEAD_BYTES;
     large ||= body_bytes >= limit("frame_raw_bytes") - 1_024;
   }
-  if (!large && bytes < limit("bulk_append_bytes")) {
-    const room = parts.sealer.room();
-    if (room !== null) await room;
-    // Asked again after each wait: nothing may come between the last look and the queue.
-    for (let passed = parts.gate.passed(session_id); passed !== null; passed = parts.gate.passed(session_id))
-      await passed;
-    const { outcome, pk } = await parts.writer.run((db) => appendRows(db, session_id, entries, options), {
-      bytes,
-    });
-    if (outcome.outcome === "appended") parts.sealer.noteAppend(pk, bytes);
-    return outcome;
+  // Counted from here on, so that what waits for room or its turn is bounded too.
+  const release = parts.writer.admit(bytes);
+  try {
+    const is_small = !large && bytes < limit("bulk_append_bytes");
+    return await (is_small ? appendSmall : appendLarge)(parts, session_id, entries, options, bytes);
+  } finally {
+    release();
   }
+}
+
+async function appendSmall(
+  parts: AppendParts,
+  session_id: string,
+  entries: readonly NewEntry[],
+  options: AppendOptions,
+  bytes: number,
+): Promise<AppendOutcome> {
+  const room = parts.sealer.room();
+  if (room !== null) await room;
+  const write = () => parts.writer.run((db) => appendRows(db, session_id, entries, options), { bytes });
+  // A large append holds the session: this one takes its place in the line, and gives it up once it is queued.
+  const leave = parts.gate.isTaken(session_id) ? await parts.gate.enter(session_id) : null;
+  const writing = write();
+  leave?.();
+  const written = await writing;
+  if (written.outcome.outcome === "appended") parts.sealer.noteAppend(written.pk, written.bytes);
+  return written.outcome;
+}
+
+async function appendLarge(
+  parts: AppendParts,
+  session_id: string,
+  entries: readonly NewEntry[],
+  options: AppendOptions,
+  bytes: number,
+): Promise<AppendOutcome> {
   const leave = await parts.gate.enter(session_id);
   try {
     const head = requireWritable(findHead(parts.db, session_id));

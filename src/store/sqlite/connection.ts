@@ -1,6 +1,7 @@
 /**
- * Connections to the database: every setting that correctness or privacy rests on, said here and read back; the one
- * transaction wrapper; and what an engine error means. It knows nothing of tables, and nothing of where the file is.
+ * Connections to the database: every setting that correctness or privacy rests on, said here and read back;
+ * the one transaction wrapper; and what an engine error means. It knows nothing of tables, and nothing of
+ * where the file is.
  */
 import { Database, SQLiteError } from "bun:sqlite";
 import { assert } from "../../errors.ts";
@@ -22,7 +23,10 @@ export interface WriterOptions {
 export type SqliteErrorKind = "full" | "busy" | "corrupt" | "io" | "constraint" | "other";
 
 const MIB = 1024 * 1024;
-/** Pages of the writer's working set: indexes of a store of some gigabytes. Trims matter little (transcripts.md 7). */
+/**
+ * Pages of the writer's working set: indexes of a store of some gigabytes. Trims matter little
+ * (transcripts.md 7).
+ */
 const WRITER_CACHE_BYTES = 32 * MIB;
 /** One for each reading connection; the system's page cache stands behind it. */
 const READER_CACHE_BYTES = 16 * MIB;
@@ -31,12 +35,18 @@ const CHECKPOINT_PAGES = 1_000;
 /** A log that once grew beyond this is cut back at the next checkpoint that empties it. */
 const LOG_KEPT_BYTES = 64 * MIB;
 
-/** https://sqlite.org/pragma.html#pragma_synchronous, …_auto_vacuum and …_secure_delete: the numbers read back. */
+/**
+ * https://sqlite.org/pragma.html#pragma_synchronous, …_auto_vacuum and …_secure_delete: the numbers read
+ * back.
+ */
 const SYNCHRONOUS_NUMBER = { OFF: 0, NORMAL: 1, FULL: 2 } as const;
 const INCREMENTAL = 2;
 const FAST = 2;
 
-/** Throws unless the pragma reads so. An unknown or refused one is silently ignored by SQLite, so each is read back. */
+/**
+ * Throws unless the pragma reads so. An unknown or refused one is silently ignored by SQLite, so each is read
+ * back.
+ */
 export function expectSetting(db: Database, name: string, wanted: number | string): void {
   const found = db.query<Record<string, unknown>, []>(`PRAGMA ${name}`).values()[0]?.[0];
   assert(found === wanted, `PRAGMA ${name} is ${String(found)}, not ${wanted}`);
@@ -50,7 +60,9 @@ function setCommon(db: Database, cache_bytes: number): void {
   expectSetting(db, "trusted_schema", 0);
 }
 
-/** What is fixed for good by the first table, so it comes before everything else, also before WAL (facts 10). */
+/**
+ * What is fixed for good by the first table, so it comes before everything else, also before WAL (facts 10).
+ */
 function setBirthmarks(db: Database): void {
   db.run("PRAGMA auto_vacuum = INCREMENTAL");
   db.run(`PRAGMA application_id = ${APPLICATION_ID}`);
@@ -87,9 +99,9 @@ function configured(db: Database, settings: () => void): Database {
 }
 
 /**
- * The writing connection: WAL, and a commit is on disk when it returns. With `create` a new file is 0600, an empty
- * one gets what must be there from birth; otherwise the file has to be there. Whether it is ours is not asked here.
- * Missing named parameters throw. Errors: SQLiteError as it comes (see `classifySqliteError`).
+ * The writing connection: WAL, and a commit is on disk when it returns. With `create` a new file is 0600, an
+ * empty one gets what must be there from birth; otherwise the file has to be there. Whether it is ours is not
+ * asked here. Missing named parameters throw. Errors: SQLiteError as it comes (see `classifySqliteError`).
  */
 export function openWriter(path: string, options: WriterOptions = {}): Database {
   const is_new = options.create === true && createPrivateFile(path);
@@ -102,8 +114,8 @@ export function openWriter(path: string, options: WriterOptions = {}): Database 
 }
 
 /**
- * A reading connection: it can change nothing, and it sees each commit of the writer that returned before its read
- * began. Errors: SQLiteError as it comes.
+ * A reading connection: it can change nothing, and it sees each commit of the writer that returned before its
+ * read began. Errors: SQLiteError as it comes.
  */
 export function openReader(path: string): Database {
   const db = new Database(path, { readonly: true, strict: true });
@@ -114,7 +126,10 @@ export function openReader(path: string): Database {
   });
 }
 
-/** Closes for certain: without `true` an unfinished statement keeps the files and their locks until it is collected. */
+/**
+ * Closes for certain: without `true` an unfinished statement keeps the files and their locks until it is
+ * collected.
+ */
 export function closeConnection(db: Database): void {
   db.close(true);
 }
@@ -126,10 +141,11 @@ function isPromise(value: unknown): boolean {
 }
 
 /**
- * Runs `work` in one transaction that holds the write lock from its start: all of it is on disk when this returns,
- * or nothing is stored and the error of `work` comes out. `work` is synchronous; a promise is refused by its type,
- * an async function before it runs, and any other promise by undoing everything, because what comes after its first
- * await would run outside of the transaction (facts 3). Does not nest. Errors: what `work` throws; SQLiteError.
+ * Runs `work` in one transaction that holds the write lock from its start: all of it is on disk when this
+ * returns, or nothing is stored and the error of `work` comes out. `work` is synchronous; a promise is
+ * refused by its type, an async function before it runs, and any other promise by undoing everything, because
+ * what comes after its first await would run outside of the transaction (facts 3). Does not nest. Errors:
+ * what `work` throws; SQLiteError.
  */
 export function immediate<T>(db: Database, work: () => T & Synchronously<T>): T {
   assert(!db.inTransaction, "transactions do not nest");
@@ -138,7 +154,8 @@ export function immediate<T>(db: Database, work: () => T & Synchronously<T>): T 
   try {
     const result = work();
     assert(!isPromise(result), "the work of a transaction is synchronous");
-    // SQLITE_FULL ends the transaction by itself; what was run after it would be stored one by one (facts 10).
+    // SQLITE_FULL ends the transaction by itself; what was run after it would be stored one by one (facts
+    // 10).
     assert(db.inTransaction, "the transaction ended before its work did");
     db.run("COMMIT");
     return result;
@@ -154,8 +171,9 @@ export function sqliteVersion(db: Database): string {
 }
 
 /**
- * Whether the library is free of the bug by which two connections that write and checkpoint at one instant lose
- * commits: fixed in 3.51.3, and in the branches 3.44.6 and 3.50.7 (https://sqlite.org/wal.html#walresetbug).
+ * Whether the library is free of the bug by which two connections that write and checkpoint at one instant
+ * lose commits: fixed in 3.51.3, and in the branches 3.44.6 and 3.50.7
+ * (https://sqlite.org/wal.html#walresetbug).
  */
 export function isWalResetSafe(version: string): boolean {
   const [major = 0, minor = 0, patch = 0] = version.split(".").map(Number);
@@ -181,16 +199,28 @@ const KINDS = new Map<number, SqliteErrorKind>([
 ]);
 
 /**
- * What an engine error means for the work at hand. Seen with Bun 1.4.5: ENOSPC is SQLITE_FULL (13), also on a full
- * tmpfs; EFBIG (`ulimit -f`) and EDQUOT are SQLITE_IOERR_WRITE (778), not told apart from EIO; a failed fsync is
- * SQLITE_IOERR_FSYNC (1034). Anything but an SQLiteError is `other`.
+ * The index of the log could not grow: SQLite writes a byte of each new page to be sure of its room. The
+ * commit failed, but its pages are in the log already: a crash before the next commit would bring it back
+ * (facts 54).
+ */
+const IOERR_SHMSIZE = 4874;
+
+/**
+ * What an engine error means for the work at hand. Seen with Bun 1.4.5: ENOSPC is SQLITE_FULL (13), also on a
+ * full tmpfs, and SQLITE_IOERR_SHMSIZE (4874) for the index of the log; EFBIG (`ulimit -f`) and EDQUOT are
+ * SQLITE_IOERR_WRITE (778), not told apart from EIO; a failed fsync is SQLITE_IOERR_FSYNC (1034). Anything
+ * but an SQLiteError is `other`.
  */
 export function classifySqliteError(error: unknown): SqliteErrorKind {
   if (!(error instanceof SQLiteError)) return "other";
+  if (error.errno === IOERR_SHMSIZE) return "full";
   return KINDS.get(error.errno & 0xff) ?? "other";
 }
 
-/** Whether an error of the engine or of the file system says that the disk, or the user's share of it, is full. */
+/**
+ * Whether an error of the engine or of the file system says that the disk, or the user's share of it, is
+ * full.
+ */
 export function isNoRoom(error: unknown): boolean {
   return (
     classifySqliteError(error) === "full" || ["ENOSPC", "EDQUOT", "EFBIG"].includes(systemCode(error) ?? "")

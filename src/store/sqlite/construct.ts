@@ -181,6 +181,24 @@ export function constructListSql(query: ConstructQuery): { sql: string; paramete
   };
 }
 
+/** Whether a list may look at many rows to find few: then it is for a thread of its own. One indexed filter is not. */
+export function constructListScans({
+  sort,
+  order: _order,
+  limit: _limit,
+  position: _position,
+  deleted: _deleted,
+  ...filter
+}: ConstructQuery): boolean {
+  const given = Object.entries(filter).filter(([, value]) => value !== undefined);
+  const indexed = ["workspace_id", "status", "type", "agent", "branch"];
+  return (
+    given.length > 1 ||
+    given.some(([name]) => !indexed.includes(name)) ||
+    (given.length > 0 && sort !== "updated")
+  );
+}
+
 export function constructPage(rows: unknown[], query: ConstructQuery): ListPage<Construct> {
   return pageOut((rows as ListRow[]).map(toConstruct), query.limit, (row) => row[SORT_COLUMN[query.sort]]);
 }

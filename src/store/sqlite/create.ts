@@ -1,7 +1,7 @@
 /**
- * The birth of a store. It gets its name only when it is whole: built beside, log emptied, synced, renamed, folder
- * synced. So a stop at any moment leaves nothing or a store, and an empty or cut `synthetic.db` is never one that we
- * began; what is there is never replaced.
+ * The birth of a store. It gets its name only when it is whole: built beside, log emptied, synced, renamed,
+ * folder synced. So a stop at any moment leaves nothing or a store, and an empty or cut `synthetic.db` is
+ * never one that we began; what is there is never replaced.
  */
 import { renameSync } from "node:fs";
 import { dirname } from "node:path";
@@ -49,9 +49,10 @@ function build(path: string, options: CreateOptions): AppliedMigration[] {
 }
 
 /**
- * There is a whole store in the directory, on disk, when this returns; when it throws there is none, and what it had
- * begun is gone, or goes at the next attempt. The caller holds the directory's lock and saw no `synthetic.db`.
- * Errors: `refused_store` where a store has been before; SQLiteError and the file system's errors as they come.
+ * There is a whole store in the directory, on disk, when this returns; when it throws there is none, and what
+ * it had begun is gone, or goes at the next attempt. The caller holds the directory's lock and saw no
+ * `synthetic.db`. Errors: `refused_store` where a store has been before; SQLiteError and the file system's
+ * errors as they come.
  */
 export function createStore(options: CreateOptions): AppliedMigration[] {
   const { data_dir } = options;

@@ -1,5 +1,6 @@
 /** Entries as rows: what was appended lately. A row whose seq is sealed is dead; whoever reads looks at frames first. */
 import type { Database } from "bun:sqlite";
+import { Problem } from "../../errors.ts";
 import { lineStarts } from "../../lib/wire-line.ts";
 import type { NewEntry } from "../contract.ts";
 import { all, first, run } from "./statement.ts";
@@ -19,10 +20,10 @@ export const ENTRY_SQL = {
   insert: `INSERT INTO entry (session, seq, kind, actor, at_ms, received_at_ms, key, body)
            VALUES ($session, $seq, $kind, $actor, $at_ms, $received_at_ms, $key, $body)`,
   /** The lines of a stretch of rows as one blob; UNIQUE (session, seq); one row. */
-  lines: `SELECT count(*) AS count, min(seq) AS first_seq, ${JOINED} FROM (
+  lines: `SELECT count(*) AS count, min(seq) AS first_seq, max(seq) AS last_seq, ${JOINED} FROM (
             SELECT seq, ${LINE} AS line FROM entry WHERE session = $session AND seq >= $from AND seq <= $through ORDER BY seq LIMIT $limit)`,
   /** The same from the end backwards; UNIQUE (session, seq); one row. */
-  linesBackward: `SELECT count(*) AS count, min(seq) AS first_seq, ${JOINED} FROM (
+  linesBackward: `SELECT count(*) AS count, min(seq) AS first_seq, max(seq) AS last_seq, ${JOINED} FROM (
                     SELECT seq, line FROM (SELECT seq, ${LINE} AS line FROM entry
                       WHERE session = $session AND seq >= $from AND seq <= $through ORDER BY seq DESC LIMIT $limit) ORDER BY seq)`,
   /** Unsealed bytes by session, after a start; a scan of the hot rows, without their overflow pages. */
@@ -32,7 +33,7 @@ export const ENTRY_SQL = {
   total: `SELECT coalesce(sum(octet_length(body) + ${ROW_OVERHEAD_BYTES}), 0) AS bytes, count(*) AS count FROM entry`,
   /** The oldest rows and whether each is sealed; primary key; at most $limit rows. */
   oldest: `SELECT e.id, e.session, octet_length(e.body) + ${ROW_OVERHEAD_BYTES} AS bytes, e.seq <= h.sealed_through_seq AS dead
-           FROM entry e JOIN session_head h ON h.session = e.session ORDER BY e.id LIMIT $limit`,
+           FROM entry e JOIN session_head h ON h.session = e.session WHERE e.id > $floor ORDER BY e.id LIMIT $limit`,
   /** Deletes the oldest range, and of it only what is sealed: the guard of transcripts.md rule 2. */
   trim: `DELETE FROM entry WHERE id <= $bound
          AND seq <= (SELECT h.sealed_through_seq FROM session_head h WHERE h.session = entry.session)`,
@@ -64,7 +65,10 @@ export interface LineBlock {
   starts: Uint32Array;
 }
 
-/** At most `limit` lines of rows in a range, from its beginning or from its end; null when there are none. */
+/**
+ * At most `limit` lines of rows in a range, from its beginning or from its end; null when there are none. Errors:
+ * `integrity_failed` when one between them is missing.
+ */
 export function rowLines(
   db: Database,
   session: number,
@@ -74,13 +78,17 @@ export function rowLines(
   direction: "forward" | "backward" = "forward",
 ): LineBlock | null {
   const sql = direction === "forward" ? ENTRY_SQL.lines : ENTRY_SQL.linesBackward;
-  const found = first<{ count: number; first_seq: number; bytes: Uint8Array | null }>(db, sql, {
-    session,
-    from,
-    through,
-    limit,
-  });
+  const found = first<{ count: number; first_seq: number; last_seq: number; bytes: Uint8Array | null }>(
+    db,
+    sql,
+    { session, from, through, limit },
+  );
   if (found === null || found.count === 0 || found.bytes === null) return null;
+  if (found.last_seq - found.first_seq + 1 !== found.count)
+    throw new Problem(
+      "integrity_failed",
+      `An entry between ${found.first_seq} and ${found.last_seq} of a session is missing.`,
+    );
   return { first_seq: found.first_seq, bytes: found.bytes, starts: lineStarts(found.bytes) };
 }
 
@@ -91,8 +99,9 @@ export interface OldRow {
   dead: number;
 }
 
-export function oldestRows(db: Database, limit: number): OldRow[] {
-  return all<OldRow>(db, ENTRY_SQL.oldest, { limit });
+/** The oldest rows above an id. */
+export function oldestRows(db: Database, floor: number, limit: number): OldRow[] {
+  return all<OldRow>(db, ENTRY_SQL.oldest, { floor, limit });
 }
 
 export function trimRows(db: Database, bound: number): number {

@@ -1,6 +1,6 @@
 /**
- * The names of the database's files in a data directory, and what can be told from the names alone. Nothing here
- * opens one of them: only SQLite may (facts 1).
+ * The names of the database's files in a data directory, and what can be told from the names alone. Nothing
+ * here opens one of them: only SQLite may (facts 1).
  */
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";

@@ -1,7 +1,7 @@
 /**
- * Which filesystems a store can live on. SQLite's log needs memory that all processes share and locks that hold
- * (https://sqlite.org/wal.html, "all processes must be on the same host"); a network gives neither, and the loss
- * is silent. It knows nothing of the store.
+ * Which filesystems a store can live on. SQLite's log needs memory that all processes share and locks that
+ * hold (https://sqlite.org/wal.html, "all processes must be on the same host"); a network gives neither, and
+ * the loss is silent. It knows nothing of the store.
  */
 import { statfsSync } from "node:fs";
 import { nearestFolder } from "../../lib/private-files.ts";
@@ -28,7 +28,10 @@ const NETWORK = new Map<number, string>([
   [0x7c7c6673, "a Parallels shared folder"],
 ]);
 
-/** A program's filesystem: it may be a network (sshfs, rclone) or a local disk (ntfs-3g), and does not say which. */
+/**
+ * A program's filesystem: it may be a network (sshfs, rclone) or a local disk (ntfs-3g), and does not say
+ * which.
+ */
 const FUSE = 0x65735546;
 
 export interface FilesystemJudgement {
@@ -44,7 +47,9 @@ export function judgeFilesystem(type: number): FilesystemJudgement {
   return { network: NETWORK.get(magic) ?? null, doubtful: magic === FUSE };
 }
 
-/** Where the path is, or will be made. Off Linux the numbers mean other things, so nothing is said against it. */
+/**
+ * Where the path is, or will be made. Off Linux the numbers mean other things, so nothing is said against it.
+ */
 export function filesystemOf(path: string): FilesystemJudgement {
   if (process.platform !== "linux") return { network: null, doubtful: false };
   return judgeFilesystem(statfsSync(nearestFolder(path)).type);

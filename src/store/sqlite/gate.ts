@@ -3,8 +3,8 @@
 export interface Gate {
   /** Waits for the turn; the returned function ends it. */
   enter(name: string): Promise<() => void>;
-  /** Null when nobody holds or awaits the name; else a promise for the end of the last turn, after which to ask again. */
-  passed(name: string): Promise<void> | null;
+  /** Whether somebody holds or awaits the name now. */
+  isTaken(name: string): boolean;
 }
 
 export function createGate(): Gate {
@@ -20,6 +20,6 @@ export function createGate(): Gate {
         resolve();
       };
     },
-    passed: (name) => last.get(name) ?? null,
+    isTaken: (name) => last.has(name),
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Is this a store of ours, and does this release understand it? Asked before anything is opened for writing, beside
- * a running server or without one, and answered without changing a byte of the database or its log.
+ * Is this a store of ours, and does this release understand it? Asked before anything is opened for writing,
+ * beside a running server or without one, and answered without changing a byte of the database or its log.
  */
 import type { Database } from "bun:sqlite";
 import { lstatSync } from "node:fs";
@@ -23,13 +23,21 @@ export function readGeneration(db: Database): string | null {
   return typeof generation === "string" ? generation : null;
 }
 
-/** Errors: `refused_store` unless the file says that it is ours; SQLiteError when it is no database or is damaged. */
+/**
+ * Errors: `refused_store` unless the file says that it is ours; SQLiteError when it is no database or is
+ * damaged.
+ */
 function requireOurs(db: Database, path: string): void {
   if (db.query("PRAGMA application_id").values()[0]?.[0] === APPLICATION_ID) return;
   throw refused(`${path} belongs to another program. Move it away, or choose another directory.`);
 }
 
-/** SQLite takes an empty file for a new database, but a store of ours is never seen empty (see create.ts). */
+/**
+ * The smallest page there can be. SQLite takes what is shorter for a new database; a store of ours never is
+ * (create.ts).
+ */
+const SMALLEST_BYTES = 512;
+
 function requireFile(data_dir: string): void {
   const path = databasePath(data_dir);
   const stat = lstatSync(path, { throwIfNoEntry: false });
@@ -37,12 +45,14 @@ function requireFile(data_dir: string): void {
   if (stat.isSymbolicLink())
     throw refused(`${path} is a link. Name the directory that it leads to with --data.`);
   if (!stat.isFile()) throw refused(`${path} is not a file. Choose another directory.`);
-  if (stat.size === 0) throw refused(`${path} is empty. ${wayBack(data_dir)}`);
+  if (stat.size < SMALLEST_BYTES)
+    throw refused(`${path} is cut off after ${stat.size} bytes. ${wayBack(data_dir)}`);
 }
 
 /**
- * Gives `look` a connection to the store that changes neither it nor its log. Errors: `refused_store` when there is none, it
- * is not ours, or it is damaged; `locked` when it cannot be read because another program holds it; what `look` throws.
+ * Gives `look` a connection to the store that changes neither it nor its log. Errors: `refused_store` when
+ * there is none, it is not ours, or it is damaged; `locked` when it cannot be read because another program
+ * holds it; what `look` throws.
  */
 export function withProbe<T>(data_dir: string, look: (db: Database) => T): T {
   const path = databasePath(data_dir);
@@ -59,7 +69,10 @@ export function withProbe<T>(data_dir: string, look: (db: Database) => T): T {
   }
 }
 
-/** Where the store stands; a newer one, or one with other migrations, is told by `fault`. Errors: as `withProbe`. */
+/**
+ * Where the store stands; a newer one, or one with other migrations, is told by `fault`. Errors: as
+ * `withProbe`.
+ */
 export function inspectStore(data_dir: string, list: readonly Migration[] = MIGRATIONS): MigrationStatus {
   return withProbe(data_dir, (db) => {
     const status = migrationStatus(db, list);

@@ -1,7 +1,7 @@
 /**
- * From one version of the schema to another: what a store has had, what it still needs, and the doing of it. A
- * store that this program does not understand is refused, never mended. It knows nothing of files and locks, except
- * that a snapshot is kept before an existing store changes.
+ * From one version of the schema to another: what a store has had, what it still needs, and the doing of it.
+ * A store that this program does not understand is refused, never mended. It knows nothing of files and
+ * locks, except that a snapshot is kept before an existing store changes.
  */
 import { Database } from "bun:sqlite";
 import { assert, Problem } from "../../errors.ts";
@@ -51,14 +51,16 @@ export const MIGRATION_SQL = {
 ) STRICT`,
   /** Whether there is a record of migrations, and any table at all; at most some dozens of rows. */
   tables: `SELECT name FROM sqlite_schema
-           WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE '\\_litestream\\_%' ESCAPE '\\'`,
+           WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+             AND name NOT LIKE '\\_litestream\\_%' ESCAPE '\\'`,
   /** What was applied, in order; primary key; one row a migration. */
   list: "SELECT version, name, sha256, applied_at_ms FROM migration ORDER BY version",
   insert: `INSERT INTO migration (version, name, sha256, applied_at_ms)
            VALUES ($version, $name, $sha256, $applied_at_ms)`,
   /** The text of everything that migrations made; Litestream's tables are not ours (facts 52). */
   schema: `SELECT type || ' ' || name AS object, sql FROM sqlite_schema
-           WHERE sql IS NOT NULL AND name <> 'migration' AND tbl_name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name NOT LIKE '\\_litestream\\_%' ESCAPE '\\'
+           WHERE sql IS NOT NULL AND name <> 'migration' AND tbl_name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+             AND tbl_name NOT LIKE '\\_litestream\\_%' ESCAPE '\\'
            ORDER BY object`,
   /** Rows that point at nothing; reads every table with a reference; none when all is well. */
   dangling: "PRAGMA foreign_key_check",
@@ -103,7 +105,10 @@ function faultOf(applied: readonly AppliedMigration[], list: readonly Migration[
   return null;
 }
 
-/** Where the store stands. Changes nothing. Errors: `refused_store` when there is no record; SQLiteError as it comes. */
+/**
+ * Where the store stands. Changes nothing. Errors: `refused_store` when there is no record; SQLiteError as it
+ * comes.
+ */
 export function migrationStatus(db: Database, list: readonly Migration[]): MigrationStatus {
   assert(
     list.every(({ version }, index) => version === index + 1),
@@ -115,7 +120,10 @@ export function migrationStatus(db: Database, list: readonly Migration[]): Migra
   return { version: applied.at(-1)?.version ?? 0, latest_version: list.length, applied, pending, fault };
 }
 
-/** What is still to be applied, in order. Changes nothing. Errors: `refused_store` with the reason and the way out. */
+/**
+ * What is still to be applied, in order. Changes nothing. Errors: `refused_store` with the reason and the way
+ * out.
+ */
 export function planMigrations(db: Database, list: readonly Migration[]): Migration[] {
   const { fault, version } = migrationStatus(db, list);
   if (fault !== null) throw new Problem("refused_store", fault);
@@ -128,9 +136,9 @@ function schemaOf(db: Database): Map<string, string> {
 }
 
 /**
- * The store had these migrations, and its schema is what they make: compared, object by object, with a database in
- * memory that has just had them. Changes nothing. Errors: `refused_store` as `planMigrations`; `integrity_failed`
- * with the objects that differ.
+ * The store had these migrations, and its schema is what they make: compared, object by object, with a
+ * database in memory that has just had them. Changes nothing. Errors: `refused_store` as `planMigrations`;
+ * `integrity_failed` with the objects that differ.
  */
 export function verifyMigrations(db: Database, list: readonly Migration[]): MigrationStatus {
   const status = migrationStatus(db, list);
@@ -159,8 +167,9 @@ function applyOne(db: Database, migration: Migration, applied_at_ms: number): Ap
     sha256: migrationDigest(migration),
     applied_at_ms,
   };
-  // Rebuilding a table drops the old one, and with references on that would delete what points at it, by cascade
-  // (https://sqlite.org/lang_altertable.html#otheralter). The setting cannot change inside a transaction.
+  // Rebuilding a table drops the old one, and with references on that would delete what points at it, by
+  // cascade (https://sqlite.org/lang_altertable.html#otheralter). The setting cannot change inside a
+  // transaction.
   db.run("PRAGMA foreign_keys = OFF");
   try {
     immediate(db, () => {
@@ -205,10 +214,10 @@ function migrationProblem(migration: Migration, snapshot: Snapshot | null, error
 }
 
 /**
- * The store has all migrations of the list when this returns. Each is one transaction together with its record, so
- * that a stop at any moment leaves the store at one version or another and a second call goes on. With `snapshot` a
- * checked copy is on disk before the first change. Errors: `refused_store` and `storage_full`; their detail says at
- * which version the store is now.
+ * The store has all migrations of the list when this returns. Each is one transaction together with its
+ * record, so that a stop at any moment leaves the store at one version or another and a second call goes on.
+ * With `snapshot` a checked copy is on disk before the first change. Errors: `refused_store` and
+ * `storage_full`; their detail says at which version the store is now.
  */
 export function applyMigrations(
   db: Database,

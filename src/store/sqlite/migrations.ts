@@ -1,7 +1,7 @@
 /**
- * The migrations of this release, in order, as part of the program: a compiled binary has no folder to read. A file
- * that was released is never changed again, because stores remember its digest; a change is a new file. It knows
- * nothing of how they are applied.
+ * The migrations of this release, in order, as part of the program: a compiled binary has no folder to read.
+ * A file that was released is never changed again, because stores remember its digest; a change is a new
+ * file. It knows nothing of how they are applied.
  */
 import store from "../../../migrations/0001_store.sql" with { type: "text" };
 import workspace from "../../../migrations/0002_workspace.sql" with { type: "text" };

@@ -1,7 +1,7 @@
 /**
- * From a data directory to a database that can be served: locked, known to be ours, whole as far as a look can tell,
- * and of this release's schema. Whatever is not so is refused with the reason and the way out, and nothing of the
- * store is changed. It knows nothing of what is in the tables.
+ * From a data directory to a database that can be served: locked, known to be ours, whole as far as a look
+ * can tell, and of this release's schema. Whatever is not so is refused with the reason and the way out, and
+ * nothing of the store is changed. It knows nothing of what is in the tables.
  */
 import type { Database } from "bun:sqlite";
 import { lstatSync, realpathSync, statSync } from "node:fs";
@@ -107,7 +107,8 @@ function openLocked(
   const path = databasePath(data_dir);
   const { ids, migrations = MIGRATIONS, synchronous = "FULL" } = options;
   const now_ms = options.clock.now_ms();
-  // The name itself, not where it leads: a link to nowhere is a disk that is not mounted, and no place for a new store.
+  // The name itself, not where it leads: a link to nowhere is a disk that is not mounted, and no place for a
+  // new store.
   const created = lstatSync(path, { throwIfNoEntry: false }) === undefined;
   const pending = !created && hasPending(data_dir, options, migrations);
   let result: ApplyResult = { applied: [], snapshot: null };
@@ -127,10 +128,10 @@ function openLocked(
 }
 
 /**
- * The data directory's store, ready to be served, and the directory locked for this process. A store is created
- * where there was none; an older one is brought up to date when `migrate` allows it, after a snapshot. When it
- * throws, the lock is free again, and the store is as it was unless the error says otherwise. Errors: `locked`;
- * `refused_store` with the reason and the way out; `storage_full`.
+ * The data directory's store, ready to be served, and the directory locked for this process. A store is
+ * created where there was none; an older one is brought up to date when `migrate` allows it, after a
+ * snapshot. When it throws, the lock is free again, and the store is as it was unless the error says
+ * otherwise. Errors: `locked`; `refused_store` with the reason and the way out; `storage_full`.
  */
 export async function openDatabase(options: OpenOptions): Promise<OpenedDatabase> {
   const warnings: string[] = [];

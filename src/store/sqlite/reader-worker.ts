@@ -3,7 +3,7 @@
  * answers one question at a time. It is told to close and ends by itself (facts 12).
  */
 import { openReader } from "./connection.ts";
-import { all, finalizeStatements, type Parameters } from "./statement.ts";
+import { allBuilt, finalizeStatements, type Parameters } from "./statement.ts";
 
 declare const self: Worker;
 
@@ -26,7 +26,7 @@ self.addEventListener("message", ({ data }: MessageEvent<ReaderQuestion>): void 
   }
   try {
     if (db === null) throw new Error("the reader is not open");
-    self.postMessage({ id: data.id, rows: all(db, data.sql, data.parameters) } satisfies ReaderAnswer);
+    self.postMessage({ id: data.id, rows: allBuilt(db, data.sql, data.parameters) } satisfies ReaderAnswer);
   } catch (error) {
     self.postMessage({
       id: data.id,

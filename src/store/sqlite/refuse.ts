@@ -1,6 +1,6 @@
 /**
- * The words in which a data directory is refused: the reason, the way out, and that nothing was changed. Written for
- * the operator at the command line, so paths are named. It decides nothing.
+ * The words in which a data directory is refused: the reason, the way out, and that nothing was changed.
+ * Written for the operator at the command line, so paths are named. It decides nothing.
  */
 import { SQLiteError } from "bun:sqlite";
 import { Problem } from "../../errors.ts";
@@ -22,7 +22,10 @@ export function wayBack(data_dir: string): string {
   return `The newest snapshot comes back, with the server stopped, by: ${newest.restore_command}`;
 }
 
-/** The Problem for an error of the files or the engine; anything else is a defect of ours and stays what it is. */
+/**
+ * The Problem for an error of the files or the engine; anything else is a defect of ours and stays what it
+ * is.
+ */
 export function storeProblem(data_dir: string, error: unknown): unknown {
   if (error instanceof Problem) return error;
   const path = databasePath(data_dir);

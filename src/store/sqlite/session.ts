@@ -176,6 +176,19 @@ export function sessionListSql(query: SessionQuery): { sql: string; parameters: 
   };
 }
 
+/** Whether a list may look at many rows to find few: then it is for a thread of its own. */
+export function sessionListScans({
+  construct_id,
+  parent_id,
+  external_id,
+  workspace_id,
+  status,
+  agent,
+}: SessionQuery): boolean {
+  if (construct_id !== undefined || parent_id !== undefined || external_id !== undefined) return false;
+  return workspace_id !== undefined || status !== undefined || agent !== undefined;
+}
+
 export function sessionPage(rows: unknown[], query: SessionQuery): ListPage<Session> {
   return pageOut((rows as Row[]).map(toSession), query.limit, (row) => row[SORT_COLUMN[query.sort]]);
 }

@@ -1,6 +1,6 @@
 /**
- * The copy that is kept before a store is changed: a whole database in one file, checked, and the command that
- * brings it back. It knows nothing of why the copy is made.
+ * The copy that is kept before a store is changed: a whole database in one file, checked, and the command
+ * that brings it back. It knows nothing of why the copy is made.
  */
 import { Database } from "bun:sqlite";
 import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
@@ -26,7 +26,9 @@ export interface SnapshotOptions {
 }
 
 const SNAPSHOT_SQL = {
-  /** Writes the whole database into an empty file: one read of all pages, no lock that a writer would notice. */
+  /**
+   * Writes the whole database into an empty file: one read of all pages, no lock that a writer would notice.
+   */
   copy: "VACUUM INTO $path",
   renew: "UPDATE store SET generation = $generation WHERE id = 1",
 };
@@ -36,8 +38,9 @@ function quoted(path: string): string {
 }
 
 /**
- * The store as it is in the snapshot, with the server stopped. The log goes before the new file comes: a log of the
- * later store would be taken for the snapshot's own. A full disk fails in `cp`, while the old store is still whole.
+ * The store as it is in the snapshot, with the server stopped. The log goes before the new file comes: a log
+ * of the later store would be taken for the snapshot's own. A full disk fails in `cp`, while the old store is
+ * still whole.
  */
 function restoreCommand(data_dir: string, snapshot_path: string): string {
   const path = databasePath(data_dir);
@@ -70,8 +73,8 @@ function freePath(options: SnapshotOptions): string {
 }
 
 /**
- * A snapshot is another history as soon as both go on, and a replica must not take it for the newest state of the
- * old one (facts 49): so it has a generation of its own from the start.
+ * A snapshot is another history as soon as both go on, and a replica must not take it for the newest state of
+ * the old one (facts 49): so it has a generation of its own from the start.
  */
 function finish(path: string, generation: string): void {
   const db = new Database(path, { readwrite: true, create: false, strict: true });
@@ -85,9 +88,9 @@ function finish(path: string, generation: string): void {
 }
 
 /**
- * A complete, checked copy of the store is on disk, 0600, when this returns; when it throws there is none, and the
- * store is as it was. What an earlier attempt left half done is removed. `db` must not be in a transaction. Errors:
- * SQLiteError and the file system's errors as they come.
+ * A complete, checked copy of the store is on disk, 0600, when this returns; when it throws there is none,
+ * and the store is as it was. What an earlier attempt left half done is removed. `db` must not be in a
+ * transaction. Errors: SQLiteError and the file system's errors as they come.
  */
 export function takeSnapshot(db: Database, options: SnapshotOptions): Snapshot {
   assert(!db.inTransaction, "a snapshot is taken between transactions");

@@ -3,6 +3,7 @@
  * behind `query()` forgets after twenty.
  */
 import type { Database, SQLQueryBindings, Statement } from "bun:sqlite";
+import { limit } from "../../limits.ts";
 
 export type Parameters = Record<string, SQLQueryBindings>;
 
@@ -22,6 +23,23 @@ function statement(db: Database, sql: string): Statement {
   return found;
 }
 
+const built = new WeakMap<Database, Map<string, Statement>>();
+
+/** All rows of a statement that was put together: there are many shapes of those, so only the latest stay prepared. */
+export function allBuilt<Row>(db: Database, sql: string, parameters: Parameters): Row[] {
+  const statements = built.get(db) ?? new Map<string, Statement>();
+  built.set(db, statements);
+  const found = statements.get(sql) ?? db.prepare(sql);
+  statements.delete(sql);
+  statements.set(sql, found);
+  for (const [oldest, unused] of statements) {
+    if (statements.size <= limit("statements_count")) break;
+    unused.finalize();
+    statements.delete(oldest);
+  }
+  return found.all(parameters) as Row[];
+}
+
 /** All rows as objects. */
 export function all<Row>(db: Database, sql: string, parameters: Parameters = {}): Row[] {
   return statement(db, sql).all(parameters) as Row[];
@@ -39,6 +57,8 @@ export function run(db: Database, sql: string, parameters: Parameters = {}): num
 
 /** Ends all statements of a connection, so that it can be closed. */
 export function finalizeStatements(db: Database): void {
-  for (const found of prepared.get(db)?.values() ?? []) found.finalize();
-  prepared.delete(db);
+  for (const kept of [prepared, built]) {
+    for (const found of kept.get(db)?.values() ?? []) found.finalize();
+    kept.delete(db);
+  }
 }

@@ -10,6 +10,7 @@ import { append } from "./append.ts";
 import { openReader } from "./connection.ts";
 import {
   constructCountSql,
+  constructListScans,
   constructListSql,
   constructPage,
   findConstruct,
@@ -27,12 +28,13 @@ import {
   findSession,
   insertSession,
   sessionCountSql,
+  sessionListScans,
   sessionListSql,
   sessionPage,
   updateSession,
 } from "./session.ts";
 import { freelist } from "./space.ts";
-import { all, finalizeStatements, type Parameters } from "./statement.ts";
+import { allBuilt, finalizeStatements, type Parameters } from "./statement.ts";
 import { createTranscriptReader } from "./transcript.ts";
 import {
   deleteWorkspace,
@@ -85,7 +87,7 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
   const rows = (
     long: boolean,
     { sql, parameters }: { sql: string; parameters: Parameters },
-  ): Promise<unknown[]> | unknown[] => (long ? pool.all(sql, parameters) : all(reader, sql, parameters));
+  ): Promise<unknown[]> | unknown[] => (long ? pool.all(sql, parameters) : allBuilt(reader, sql, parameters));
 
   const stats = (): StoreStats => {
     const { pages, free_pages, page_bytes } = freelist(reader);
@@ -113,7 +115,8 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
       insert: async (row, digest, events, actor) =>
         writer.run((db) => insertConstruct(db, row, digest, events, actor)),
       find: async (id) => findConstruct(reader, id),
-      list: async (query) => constructPage(await rows(query.q !== undefined, constructListSql(query)), query),
+      list: async (query) =>
+        constructPage(await rows(constructListScans(query), constructListSql(query)), query),
       count: async (filter) => total(constructCountSql(filter)),
       update: async (id, rule, by) => writer.run((db) => updateConstruct(db, id, rule, by)),
       statuses: async (id) => listStatuses(reader, id),
@@ -121,7 +124,7 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
     sessions: {
       insert: async (row, digest, events) => writer.run((db) => insertSession(db, row, digest, events)),
       find: async (id) => findSession(reader, id),
-      list: async (query) => sessionPage(await rows(false, sessionListSql(query)), query),
+      list: async (query) => sessionPage(await rows(sessionListScans(query), sessionListSql(query)), query),
       count: async (filter) => total(sessionCountSql(filter)),
       update: async (id, rule) => writer.run((db) => updateSession(db, id, rule)),
     },

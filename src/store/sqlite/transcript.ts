@@ -77,6 +77,10 @@ function takeLines(
   return index;
 }
 
+function holds(block: LineBlock, seq: number): boolean {
+  return seq >= block.first_seq && seq < block.first_seq + block.starts.length - 1;
+}
+
 export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock>): TranscriptReader {
   /** The newest rows of a session that were read, by its key: rows never change, and many tails want the same ones. */
   const newest_rows = createBytesCache<LineBlock>(limit("row_cache_bytes"));
@@ -84,8 +88,7 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
   function rowsFrom(head: HeadRow, seq: number, high: number): LineBlock | null {
     const key = String(head.pk);
     const kept = newest_rows.get(key);
-    if (kept !== undefined && seq >= kept.first_seq && seq < kept.first_seq + kept.starts.length - 1)
-      return kept;
+    if (kept !== undefined && holds(kept, seq)) return kept;
     const block = rowLines(db, head.pk, seq, high, limit("read_rows_count"));
     if (block !== null) newest_rows.set(key, block, block.bytes.byteLength);
     return block;
@@ -101,9 +104,13 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
   ): Promise<LineBlock | null> {
     if (seq > head.sealed_through_seq) {
       const floor = Math.max(low, head.sealed_through_seq + 1);
-      return direction === "forward"
-        ? rowsFrom(head, seq, high)
-        : rowLines(db, head.pk, floor, seq, limit("read_rows_count"), "backward");
+      const block =
+        direction === "forward"
+          ? rowsFrom(head, seq, high)
+          : rowLines(db, head.pk, floor, seq, limit("read_rows_count"), "backward");
+      if (block === null || !holds(block, seq))
+        throw new Problem("integrity_failed", `Entry ${seq} of the session is missing.`);
+      return block;
     }
     const frame = frameAt(db, head.pk, seq);
     if (frame === null || frame.last_seq < seq)
@@ -133,6 +140,7 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
     const kinds = query.kinds === undefined ? undefined : kindBits(query.kinds);
     let at = forward ? query.from_seq : query.through_seq;
     let next: number | null = null;
+    let missed = 0;
     for (let blocks = 0; ; blocks += 1) {
       const head = findHead(db, session_id);
       if (head === null) throw missing();
@@ -147,7 +155,13 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
         break;
       }
       const block = await blockAt(head, at, low, high, query.direction);
-      if (block === null) continue;
+      if (block === null) {
+        // The frame was merged since it was looked up; the next look finds its successor.
+        missed += 1;
+        if (missed > limit("merge_retries_count"))
+          throw new Problem("integrity_failed", `Entry ${at} of the session cannot be found.`);
+        continue;
+      }
       const first_index = Math.max(0, low - block.first_seq);
       const last_index = Math.min(block.starts.length - 2, high - block.first_seq);
       const wanted = kinds === undefined ? undefined : query.kinds;
@@ -242,7 +256,8 @@ export function createTranscriptReader(db: Database, cache: BytesCache<LineBlock
     let current = sealed;
     for (let from = head.sealed_through_seq + 1; from <= seq;) {
       const block = rowLines(db, head.pk, from, seq, limit("read_rows_count"));
-      if (block === null) throw new Problem("integrity_failed", `Entry ${from} of the session is missing.`);
+      if (block === null || block.first_seq !== from)
+        throw new Problem("integrity_failed", `Entry ${from} of the session is missing.`);
       current = headAfterLines(current, block.bytes, block.starts);
       from += block.starts.length - 1;
     }

@@ -5,6 +5,7 @@
 import type { Database } from "bun:sqlite";
 import { Problem } from "../../errors.ts";
 import type { BytesCache } from "../../lib/bytes-cache.ts";
+import { headAfterLines } from "../../lib/head.ts";
 import { lineStarts } from "../../lib/wire-line.ts";
 import { limit } from "../../limits.ts";
 import { type LineBlock, rowLines } from "./entry-row.ts";
@@ -76,6 +77,13 @@ export async function unframedLines(
     merged,
     row_count,
   };
+}
+
+/** The lines give the head that the store holds. Errors: `integrity_failed`. */
+export function requireHead(head: HeadRow, { block, head_before }: Unframed): void {
+  const end = headAfterLines(head_before, block.bytes, block.starts, 0, head.last_seq + 1 - block.first_seq);
+  if (!Buffer.from(end).equals(head.head))
+    throw new Problem("integrity_failed", "The entries of a session do not give its head.");
 }
 
 /** The frames of a block, cut at `cuts`. Compresses on the thread pool. */

@@ -7,7 +7,7 @@ import type { Inserted, ListPage, Rule, WorkspaceQuery } from "../contract.ts";
 import { insertEvents } from "./event.ts";
 import { beyond, containing, pageOut, where } from "./list.ts";
 import { replaceMetadata } from "./metadata.ts";
-import { all, first, type Parameters, run } from "./statement.ts";
+import { allBuilt, first, type Parameters, run } from "./statement.ts";
 
 const COLUMNS = `w.pk, w.id, w.name, w.description, w.repository, w.path, w.create_digest, w.revision, w.created_at_ms, w.updated_at_ms,
   (SELECT json_group_object(m.key, m.value) FROM workspace_metadata m WHERE m.workspace = w.pk) AS metadata`;
@@ -82,7 +82,7 @@ export function workspaceListSql(query: WorkspaceQuery): { sql: string; paramete
 
 export function listWorkspaces(db: Database, query: WorkspaceQuery): ListPage<Workspace> {
   const { sql, parameters } = workspaceListSql(query);
-  return pageOut(all<Row>(db, sql, parameters).map(toWorkspace), query.limit, (row) => row.name);
+  return pageOut(allBuilt<Row>(db, sql, parameters).map(toWorkspace), query.limit, (row) => row.name);
 }
 
 export function workspaceCountSql(query: Pick<WorkspaceQuery, "q">): { sql: string; parameters: Parameters } {

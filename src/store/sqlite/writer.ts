@@ -13,7 +13,7 @@ import { classifySqliteError } from "./connection.ts";
 import { run } from "./statement.ts";
 
 export interface WorkOptions {
-  /** Payload held while it waits; counts against the bound of the queue. */
+  /** Payload; bounds what shares a transaction. */
   bytes?: number;
   /** May wait a moment for other work to ride with. */
   lazy?: boolean;
@@ -25,6 +25,8 @@ export interface Writer {
    * nothing but the database. Errors: what `work` throws (it alone is undone), `busy`, `storage_full`, `unavailable`.
    */
   run<T>(work: (db: Database) => T, options?: WorkOptions): Promise<T>;
+  /** Counts payload against the bound until the returned function is called. Errors: `busy` when it is too much. */
+  admit(bytes: number): () => void;
   /** Resolves with the reason when nothing more can be written. */
   readonly failed: Promise<string>;
   /** Throws `unavailable` after a final engine error. */
@@ -60,7 +62,7 @@ export function createWriter(
   const lazy: Member[] = [];
   const stats = { queue_count: 0, member_count: 0, commit_count: 0, failed_count: 0 };
   const { promise: failed, resolve: fail } = Promise.withResolvers<string>();
-  let queued_bytes = 0;
+  let admitted_bytes = 0;
   let scheduled = false;
   let lazy_timer: ReturnType<typeof setTimeout> | null = null;
   let failure: string | null = null;
@@ -141,14 +143,24 @@ export function createWriter(
     for (const { member, value } of done) member.resolve(value);
   }
 
+  /** How many of the queue share the next transaction: bounded by number and, beyond the first, by payload. */
+  function groupSize(): number {
+    const most = Math.min(queue.length, limit("writer_group_count"));
+    let bytes = 0;
+    for (let size = 0; size < most; size += 1) {
+      bytes += queue[size]?.bytes ?? 0;
+      if (size > 0 && bytes > limit("writer_group_bytes")) return size;
+    }
+    return most;
+  }
+
   function drain(): void {
     scheduled = false;
     if (lazy_timer !== null) {
       clearTimeout(lazy_timer);
       lazy_timer = null;
     }
-    const members = [...queue.splice(0, limit("writer_group_count")), ...lazy.splice(0)];
-    for (const member of members) queued_bytes -= member.bytes;
+    const members = [...queue.splice(0, groupSize()), ...lazy.splice(0)];
     stats.queue_count = queue.length;
     if (members.length > 0) {
       if (failure === null) runGroup(members);
@@ -171,7 +183,6 @@ export function createWriter(
   }
 
   function enqueue(member: Member, is_lazy: boolean): void {
-    queued_bytes += member.bytes;
     if (is_lazy && !closed) {
       lazy.push(member);
       if (!scheduled) lazy_timer ??= setTimeout(schedule, limit("lazy_write_ms"));
@@ -194,12 +205,17 @@ export function createWriter(
     failed,
     stats,
     requireReady,
+    admit(bytes) {
+      if (admitted_bytes > 0 && admitted_bytes + bytes > limit("writer_queue_bytes")) throw tooMuch();
+      admitted_bytes += bytes;
+      return () => {
+        admitted_bytes -= bytes;
+      };
+    },
     run<T>(work: (open: Database) => T, options: WorkOptions = {}): Promise<T> {
       requireReady();
       const bytes = options.bytes ?? 0;
-      if (queue.length >= limit("writer_queue_count") || queued_bytes + bytes > limit("writer_queue_bytes")) {
-        throw new Problem("busy", "Too many writes are waiting.", { retry_after_s: 1 });
-      }
+      if (queue.length >= limit("writer_queue_count")) throw tooMuch();
       return new Promise<T>((resolve, reject) => {
         enqueue({ work, bytes, resolve: resolve as (value: unknown) => void, reject }, options.lazy === true);
       });
@@ -215,6 +231,10 @@ export function createWriter(
       }
     },
   };
+}
+
+function tooMuch(): Problem {
+  return new Problem("busy", "Too many writes are waiting.", { retry_after_s: 1 });
 }
 
 /** A constraint is a defect of one member; anything else that SQLite says concerns the whole transaction. */
