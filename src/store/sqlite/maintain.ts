@@ -17,7 +17,8 @@ import {
   verifyMigrations,
 } from "./migrate.ts";
 import { MIGRATIONS } from "./migrations.ts";
-import { openDatabase, withProbe } from "./open.ts";
+import { withProbe } from "./inspect.ts";
+import { openDatabase } from "./open.ts";
 
 export type MigrateAction = "apply" | "status" | "plan" | "verify";
 
@@ -119,7 +120,7 @@ function libraryVersion(): string {
   try {
     return sqliteVersion(db);
   } finally {
-    db.close();
+    closeConnection(db);
   }
 }
 

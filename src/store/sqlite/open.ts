@@ -26,8 +26,6 @@ import { type Migration, MIGRATIONS } from "./migrations.ts";
 import { refused, storeProblem } from "./refuse.ts";
 import type { Snapshot } from "./snapshot.ts";
 
-export { withProbe } from "./inspect.ts";
-
 export interface OpenOptions {
   data_dir: string;
   /** Whether an older schema may be brought up to date. */

@@ -7,7 +7,7 @@ import type { Log } from "../../lib/log.ts";
 import { limit } from "../../limits.ts";
 import type { Store, StoreStats } from "../contract.ts";
 import { append } from "./append.ts";
-import { openReader } from "./connection.ts";
+import { closeConnection, openReader } from "./connection.ts";
 import {
   constructCountSql,
   constructListScans,
@@ -156,6 +156,6 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
 function closeConnections(reader: Database, writing: Database): void {
   for (const db of [reader, writing]) {
     finalizeStatements(db);
-    db.close();
+    closeConnection(db);
   }
 }
