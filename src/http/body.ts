@@ -2,7 +2,7 @@
  * JSON bodies of resources: bounded, strict UTF-8, and checked by their schema. Transcripts have their own
  * reader.
  */
-import type { z } from "@hono/zod-openapi";
+import type { z } from "zod";
 import { invalid, Problem } from "../errors.ts";
 import { limit } from "../limits.ts";
 import type { Call } from "./call.ts";

@@ -1,5 +1,5 @@
 /** Routes of constructs: their lifecycle, the trash, and the list with its filters. */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import {
   createConstruct,
   deleteConstruct,

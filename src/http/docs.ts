@@ -1,5 +1,5 @@
 /** The two operations that describe the API: the OpenAPI document and the page made from it. */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import { bodyAnswer, notModified } from "./answer.ts";
 import { docsPage } from "./docs-page.ts";
 import { openApiDocument } from "./openapi.ts";

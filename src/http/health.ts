@@ -2,7 +2,7 @@
  * Whether the server lives, whether it can serve, and which one it is. Open to all: they tell nothing about
  * data.
  */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import type { Context } from "../core/context.ts";
 import { errorText, type Log } from "../lib/log.ts";
 import { jsonAnswer } from "./answer.ts";

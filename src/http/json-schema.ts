@@ -3,7 +3,7 @@
  * @asteasolutions/zod-to-openapi gives `allOf [Instant, null]` for a nullable named schema, which nothing
  * satisfies, and leaves out `propertyNames` and required members of unknown type.
  */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 
 export type JsonSchema = Record<string, unknown>;
 

@@ -1,5 +1,5 @@
 /** The OpenAPI 3.1 document, made from the operations themselves, so that it says what the routes do. */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import { CLI_ONLY_CODES, type ErrorCode, ERRORS } from "../errors.ts";
 import { LIMITS, limit } from "../limits.ts";
 import { type JsonSchema, componentSchemas, schemaOf } from "./json-schema.ts";

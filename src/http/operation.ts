@@ -2,7 +2,7 @@
  * One operation of the API: its route, its documentation and what it does, declared in one place, so that no
  * route can exist without its entry in the OpenAPI document.
  */
-import type { z } from "@hono/zod-openapi";
+import type { z } from "zod";
 import type { ErrorCode } from "../errors.ts";
 import type { Call } from "./call.ts";
 import type { JsonSchema } from "./json-schema.ts";

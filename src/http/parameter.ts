@@ -1,5 +1,5 @@
 /** Kinds of query parameters. One declaration both reads a parameter and documents it. */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import type { Position } from "../core/append.ts";
 import { isId } from "../lib/ids.ts";
 import { limit } from "../limits.ts";

@@ -3,7 +3,7 @@
  * anything else that was thrown becomes `internal`, and its words go to the log under the request id.
  */
 import { HTTPException } from "hono/http-exception";
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import { type ErrorCode, ERRORS, invalid, Problem } from "../errors.ts";
 import { errorText, type Log } from "../lib/log.ts";
 import { limit } from "../limits.ts";

@@ -2,7 +2,7 @@
  * The five operations that every resource has and that must not differ between nouns: create by POST and by
  * PUT, read, change and delete, with their conditional headers. A noun gives its rules, schemas and words.
  */
-import type { z } from "@hono/zod-openapi";
+import type { z } from "zod";
 import type { Caller } from "../core/context.ts";
 import type { Created } from "../core/create.ts";
 import type { Expected } from "../core/revision.ts";

@@ -1,5 +1,5 @@
 /** Routes of sessions. Their transcripts have their own files: entry.ts and tail.ts. */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import type { Context } from "../core/context.ts";
 import {
   createSession,

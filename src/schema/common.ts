@@ -1,5 +1,5 @@
 /** Shapes that every noun shares: ids, instants, names, flat metadata, actors. Wire fields are the column's words. */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import { ID_PATTERN } from "../lib/ids.ts";
 import { limit } from "../limits.ts";
 

@@ -1,5 +1,5 @@
 /** A construct: one unit of agent work, with its lifecycle; the unit of export, retention and recovery. */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import { limit } from "../limits.ts";
 import { Actor, Id, Instant, Metadata, Name, pageOf, Path, Revision, Slug, text, Title } from "./common.ts";
 

@@ -1,5 +1,5 @@
 /** An entry: one line of a session's transcript. Its body is any JSON value and is never rewritten. */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import { limit } from "../limits.ts";
 import { Actor, Id, Instant } from "./common.ts";
 import { Head } from "./session.ts";

@@ -1,5 +1,5 @@
 /** A session: one conversation of one agent inside a construct; a subagent is a session with a parent. */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import { limit } from "../limits.ts";
 import { Id, Instant, Metadata, Name, pageOf, Path, Revision, text, Title } from "./common.ts";
 

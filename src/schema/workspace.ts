@@ -1,5 +1,5 @@
 /** A workspace: a project that agents work on, usually a repository. */
-import { z } from "@hono/zod-openapi";
+import { z } from "zod";
 import { limit } from "../limits.ts";
 import { Id, Instant, Metadata, Name, pageOf, Path, Revision, text } from "./common.ts";
 

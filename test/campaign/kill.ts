@@ -23,7 +23,7 @@ import {
 
 const SIZES = {
   short: { random: 3, chosen: 3, kills_a_store: 6, load_ms: 500 },
-  full: { random: 200, chosen: 200, kills_a_store: 25, load_ms: 2_500 },
+  full: { random: 200, chosen: 200, kills_a_store: 12, load_ms: 2_000 },
 };
 /** A tail is sealed as soon as the sealer looks: once a second, beside those that are full. */
 const ENV = { SYNTHETIC_SEAL_IDLE_MS: "60" };
@@ -59,6 +59,11 @@ interface Totals extends WorkloadStats {
 /** A kill takes nothing that the kernel has: in memory the load is denser, on a disk the waits are those of users. */
 const ROOTS = [tmpdir(), existsSync("/dev/shm") ? "/dev/shm" : tmpdir()];
 
+/** What is started ends with who started it: also a campaign that is interrupted leaves no server behind. */
+const WITH_PARENT = ((setpriv) => (setpriv === null ? [] : [setpriv, "--pdeathsig", "KILL", "--"]))(
+  tool("setpriv"),
+);
+
 class Store {
   readonly data_dir: string;
   #workload: Workload | null = null;
@@ -79,7 +84,8 @@ class Store {
   }
 
   async start(wrapper: string[] = [], env: Record<string, string> = ENV): Promise<Server> {
-    this.#server = await startServer({ data_dir: this.data_dir, env, wrapper });
+    const words = [...WITH_PARENT, ...(wrapper.length === 0 ? [] : [...wrapper, ...WITH_PARENT])];
+    this.#server = await startServer({ data_dir: this.data_dir, env, wrapper: words });
     return this.#server;
   }
 

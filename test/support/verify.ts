@@ -223,7 +223,7 @@ const SINGLE_WRITERS = 4;
 const BATCH_WRITERS = 2;
 const SHARED_WRITERS = 2;
 /** Of single entries; fewer in batches, which are large by their number. */
-const LARGE_SHARE = 0.04;
+const LARGE_SHARE = 0.015;
 /** Sent again by either of the shared session's writers. */
 const RECENT_COUNT = 20;
 /** How long a server whose connection broke may still be there. */
@@ -328,7 +328,7 @@ class MixedLoad implements Workload {
 
   #newOwnRequest(random: Random, { heads }: OwnSession, batches: boolean): OwnRequest {
     const after = heads.length - 1;
-    const count = batches ? 1 + random.int(random.chance(0.15) ? 400 : 40) : 1;
+    const count = batches ? (random.chance(0.06) ? 130 + random.int(270) : 1 + random.int(30)) : 1;
     const sent = Array.from({ length: count }, () =>
       newSent(random, (this.#number += 1), batches ? LARGE_SHARE / 20 : LARGE_SHARE),
     );
