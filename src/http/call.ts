@@ -13,7 +13,8 @@ export interface Connection {
 }
 
 export interface Call {
-  readonly request: Request;
+  /** A HEAD is turned into its GET once it is known to be allowed. */
+  request: Request;
   readonly request_id: string;
   /** The raw query, without its question mark. */
   readonly search: string;

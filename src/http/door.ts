@@ -87,6 +87,12 @@ function splitUrl(url: string): { path: string; search: string } {
   return { path: url.slice(start, question), search: url.slice(question + 1, end) };
 }
 
+/** What a HEAD does is what its GET does. Its URL is made anew: with a bad port in Host the old one cannot be copied. */
+function getOf({ request, search }: Call, path: string): Request {
+  const { headers, signal } = request;
+  return new Request(`http://localhost${path}${search === "" ? "" : `?${search}`}`, { headers, signal });
+}
+
 const noParameter = (): string => "";
 
 /** The door over a context. */
@@ -118,6 +124,7 @@ export function createDoor(options: DoorOptions): Door {
       throw new Problem("busy", "The server is stopping.", { retry_after_s: 1 });
     if (call.search.length > limit("query_string_bytes"))
       throw new Problem("too_large", `The query may be ${limit("query_string_bytes")} bytes long.`);
+    if (call.request.method === "HEAD") call.request = getOf(call, path);
     return router.run(call);
   };
 
@@ -144,11 +151,7 @@ export function createDoor(options: DoorOptions): Door {
       const started_ms = context.clock.elapsed_ms();
       const { path, search } = splitUrl(request.url);
       const is_head = request.method === "HEAD";
-      const call = newCall(
-        is_head ? new Request(request, { method: "GET" }) : request,
-        search,
-        is_head ? undefined : server,
-      );
+      const call = newCall(request, search, is_head ? undefined : server);
       let response: Response;
       try {
         response = finished(await run(call, path), call.request_id);

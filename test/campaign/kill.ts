@@ -18,6 +18,7 @@ import {
   NO_HEAD,
   type Sent,
   type Workload,
+  WITH_PARENT,
   type WorkloadStats,
 } from "../support/verify.ts";
 
@@ -58,11 +59,6 @@ interface Totals extends WorkloadStats {
 
 /** A kill takes nothing that the kernel has: in memory the load is denser, on a disk the waits are those of users. */
 const ROOTS = [tmpdir(), existsSync("/dev/shm") ? "/dev/shm" : tmpdir()];
-
-/** What is started ends with who started it: also a campaign that is interrupted leaves no server behind. */
-const WITH_PARENT = ((setpriv) => (setpriv === null ? [] : [setpriv, "--pdeathsig", "KILL", "--"]))(
-  tool("setpriv"),
-);
 
 class Store {
   readonly data_dir: string;

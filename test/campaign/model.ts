@@ -380,14 +380,14 @@ interface ConstructQuestion {
   metadata?: Record<string, string[]>;
 }
 
-/** As SQLite compares text: by its bytes. */
-function compareValues(a: string | number, b: string | number): number {
-  return typeof a === "number" ? a - Number(b) : Buffer.compare(Buffer.from(a), Buffer.from(String(b)));
-}
-
-/** SQLite's LIKE folds ASCII letters only. */
+/** SQLite's LIKE and NOCASE fold ASCII letters only. */
 function foldAscii(text: string): string {
   return text.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
+}
+
+/** Titles are compared by their bytes, in any case. */
+function compareValues(a: string | number, b: string | number): number {
+  return typeof a === "number" ? a - Number(b) : Buffer.compare(Buffer.from(foldAscii(a)), Buffer.from(foldAscii(String(b))));
 }
 
 class ListConstructs extends Step {

@@ -7,7 +7,12 @@
 import { createHash } from "node:crypto";
 import { createRandom, type Random } from "./campaign.ts";
 import type { Server } from "./server.ts";
+import { tool } from "./tools.ts";
 import { readTranscript, type Transcript, transcriptFaults } from "./transcript.ts";
+
+/** Words before a command that let it end with its parent: an interrupted campaign leaves no server behind. */
+export const WITH_PARENT: readonly string[] = ((setpriv) =>
+  setpriv === null ? [] : [setpriv, "--pdeathsig", "KILL", "--"])(tool("setpriv"));
 
 /** An entry as it is sent; `body` is the text of the value. */
 export interface Sent {
