@@ -58,6 +58,14 @@ export async function openApp(options: AppOptions): Promise<App> {
     log,
     seal_idle_ms: options.seal_idle_ms ?? limit("seal_idle_ms"),
   });
+  if (!opened.created && opened.applied.length > 0) {
+    const { path: snapshot, restore_command } = opened.snapshot ?? { path: null, restore_command: null };
+    log.warn("migrated", {
+      applied: opened.applied.map(({ name }) => name).join(" "),
+      snapshot,
+      restore_command,
+    });
+  }
   log.info("store_opened", { created: opened.created, generation, database_bytes: statSync(path).size });
   return {
     context: { store, clock, ids, bell: createBell() },

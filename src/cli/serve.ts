@@ -106,13 +106,15 @@ async function announce(
   { url, created }: Started,
 ): Promise<void> {
   const facts = { url, pid: process.pid, data_dir: config.data, version: machine.version };
-  if (terminal.stderr_is_terminal) {
+  if (!terminal.stderr_is_terminal)
+    log.info("listening", { ...facts, created, replication: "off", token: tokenWords(config) });
+  if (terminal.stderr_is_terminal || !terminal.json) {
     const { bold, dim, green } = terminal.talk_style;
     terminal.say(`${green("synthetic")} ${machine.version} listens on ${bold(url)}`);
     const notes = created ? "new, nothing is replicated" : "nothing is replicated";
     terminal.say(`  ${dim("data")}   ${config.data}  ${dim(notes)}`);
     terminal.say(`  ${dim("token")}  ${tokenWords(config)}`);
-  } else log.info("listening", { ...facts, created, replication: "off" });
+  }
   // Whoever reads this line may leave; the server stays.
   const line = `${JSON.stringify({ event: "listening", ...facts })}\n`;
   if (terminal.json) await terminal.write(line).catch(() => undefined);

@@ -44,6 +44,11 @@ async function compressed(
   });
 }
 
+/** Each piece as a zstd frame of its own, which together are one zstd stream. */
+export async function* zstdFrames(pieces: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const piece of pieces) yield compressors.zstd(piece);
+}
+
 /** An answer of finished text or bytes. Compression runs on the thread pool. */
 export function bodyAnswer(
   call: Call,

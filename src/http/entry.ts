@@ -7,9 +7,9 @@ import { type EntriesPage, getEntry, pageEntries, streamEntries } from "../core/
 import { invalid } from "../errors.ts";
 import { limit } from "../limits.ts";
 import { Entry, EntryKind, EntryPage } from "../schema/entry.ts";
-import { bodyAnswer, linkToNext, notModified } from "./answer.ts";
+import { bodyAnswer, linkToNext, notModified, zstdFrames } from "./answer.ts";
 import { type Call, idOf, seqOf } from "./call.ts";
-import { prefersNdjson } from "./negotiate.ts";
+import { namesZstd, prefersNdjson } from "./negotiate.ts";
 import { empty, json, NDJSON, type Operation, operation } from "./operation.ts";
 import { LIST_QUERY, many, type QueryOf, whole } from "./parameter.ts";
 import { linesAnswer, type StreamOptions } from "./stream.ts";
@@ -138,12 +138,10 @@ async function streamRange(
     ...(asked !== undefined && { limit: asked }),
     ...(kind && { kinds: kind }),
   };
-  return linesAnswer(
-    call,
-    await streamEntries(context, idOf(call), range),
-    { Vary: "Accept, Accept-Encoding" },
-    options,
-  );
+  const pieces = await streamEntries(context, idOf(call), range);
+  const headers = { Vary: "Accept, Accept-Encoding" };
+  if (!namesZstd(call.request)) return linesAnswer(call, pieces, headers, options);
+  return linesAnswer(call, zstdFrames(pieces), { ...headers, "Content-Encoding": "zstd" }, options);
 }
 
 function getOperation(context: Context): Operation {

@@ -37,6 +37,8 @@ export function listen(door: Omit<Door, "routes">, { host, port, log }: ListenOp
     hostname: host,
     port,
     development: false,
+    // Without it Bun shares the port with another server, and requests go now to one, now to the other.
+    reusePort: false,
     idleTimeout: limit("request_idle_ms") / 1_000,
     maxRequestBodySize: UNBOUNDED_BYTES,
     fetch: (request, self) => door.fetch(request, self),

@@ -1,7 +1,8 @@
 /** What is measured. One set a door, so that two in one process do not mix. */
 import type { Context } from "../core/context.ts";
 import { operation, type Operation } from "./operation.ts";
-import { counters, type Family, histogram, reading } from "./prometheus.ts";
+import { counters, type Family, histogram, reading, information } from "./prometheus.ts";
+import { bodyAnswer } from "./answer.ts";
 import type { DoorState } from "./state.ts";
 
 export interface Metrics {
@@ -68,12 +69,10 @@ export function createMetrics(context: Context, state: DoorState, options: Metri
 }
 
 function serverFamilies(state: DoorState, { version, started_at_ms }: MetricsOptions): Family[] {
-  const build = counters("synthetic_build_info", "Always 1; the version is its label", ["version", "bun"]);
-  build.add(1, version, Bun.version);
   const gauge = (name: string, help: string, read: () => number): Family =>
     reading("gauge", name, help, read);
   return [
-    build,
+    information("synthetic_build_info", "Always 1; the version is its label", { version, bun: Bun.version }),
     gauge(
       "synthetic_http_active_requests",
       "Requests under way, open tails among them",
@@ -122,6 +121,6 @@ export function metricsOperation(metrics: Metrics): Operation {
         { status: 200, description: "Text format 0.0.4", content: { "text/plain": { type: "string" } } },
       ],
     },
-    () => new Response(metrics.text(), { headers: { "Content-Type": CONTENT_TYPE } }),
+    (call) => bodyAnswer(call, metrics.text(), { headers: { "Content-Type": CONTENT_TYPE } }),
   );
 }

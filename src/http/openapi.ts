@@ -121,6 +121,7 @@ function describe(operation: Operation, shared: Record<string, JsonSchema>): Jso
     ...COMMON_PROBLEMS,
     ...(open ? [] : ["unauthorized" as const]),
     ...(body ? BODY_PROBLEMS : []),
+    ...(operation.method === "get" ? [] : ["storage_full" as const]),
   ];
   const parameters = parametersOf(operation);
   return {

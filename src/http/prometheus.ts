@@ -32,6 +32,12 @@ export function reading(type: "counter" | "gauge", name: string, help: string, r
   return { text: () => `${head(name, help, type)}${name} ${read()}\n` };
 }
 
+/** A gauge that is always 1 and says something by its labels. */
+export function information(name: string, help: string, labels: Record<string, string>): Family {
+  const text = `${head(name, help, "gauge")}${name}${labelled(Object.keys(labels), Object.values(labels))} 1\n`;
+  return { text: () => text };
+}
+
 export interface Counters extends Family {
   add(amount: number, ...labels: string[]): void;
 }

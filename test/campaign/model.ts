@@ -640,7 +640,8 @@ class Page extends Step {
     if (place === "before") expected = backwards(below, count, max_bytes);
     else if (place === "around") {
       const earlier = count > 1 ? backwards(below, Math.floor(count / 2), Math.ceil(max_bytes / 2)) : [];
-      expected = [...earlier, ...take(above, count - earlier.length, max_bytes)];
+      const left = Math.max(1, max_bytes - earlier.reduce((sum, entry) => sum + entry.bytes, 0));
+      expected = [...earlier, ...take(above, count - earlier.length, left)];
     } else expected = take(above, count, max_bytes);
     const page = await pageEntries(real.context, id, query);
     const what = `pageEntries ${JSON.stringify({ ...query })}`;

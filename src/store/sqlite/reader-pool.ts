@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { Problem } from "../../errors.ts";
 import { limit } from "../../limits.ts";
+import { damaged } from "./refuse.ts";
 import type { ReaderAnswer, ReaderQuestion } from "./reader-worker.ts";
 import type { Parameters } from "./statement.ts";
 
@@ -43,7 +44,7 @@ export function createReaderPool(path: string): ReaderPool {
       const question = reader.current;
       reader.current = null;
       if ("rows" in data) question?.resolve(data.rows);
-      else question?.reject(new Error(data.error));
+      else question?.reject(data.is_corrupt ? damaged(data.error) : new Error(data.error));
       next(reader);
     });
     worker.addEventListener("error", (event) => {

@@ -2,14 +2,15 @@
  * A thread for reads that may take longer than a few milliseconds. It has a read-only connection of its own and
  * answers one question at a time. It is told to close and ends by itself (facts 12).
  */
-import { openReader } from "./connection.ts";
+import { classifySqliteError, openReader } from "./connection.ts";
 import { allBuilt, finalizeStatements, type Parameters } from "./statement.ts";
 
 declare const self: Worker;
 
 export type ReaderQuestion =
   { id: number; sql: string; parameters: Parameters } | { open: string } | { close: true };
-export type ReaderAnswer = { id: number; rows: unknown[] } | { id: number; error: string };
+export type ReaderAnswer =
+  { id: number; rows: unknown[] } | { id: number; error: string; is_corrupt: boolean };
 
 let db: ReturnType<typeof openReader> | null = null;
 
@@ -31,6 +32,7 @@ self.addEventListener("message", ({ data }: MessageEvent<ReaderQuestion>): void 
     self.postMessage({
       id: data.id,
       error: error instanceof Error ? error.message : String(error),
+      is_corrupt: classifySqliteError(error) === "corrupt",
     } satisfies ReaderAnswer);
   }
 });

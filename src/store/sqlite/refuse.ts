@@ -17,7 +17,7 @@ export function refused(detail: string, cause?: unknown): Problem {
 export function wayBack(data_dir: string): string {
   const newest = listSnapshots(data_dir)[0];
   if (newest === undefined) {
-    return `Restore it from its replica into another directory, or move ${data_dir} away to begin anew.`;
+    return `Put a copy of it back, or move ${data_dir} away to begin anew.`;
   }
   return `The newest snapshot comes back, with the server stopped, by: ${newest.restore_command}`;
 }
@@ -48,4 +48,9 @@ export function storeProblem(data_dir: string, error: unknown): unknown {
     );
   }
   return refused(`${path} is damaged, or is no database. ${wayBack(data_dir)}`, error);
+}
+
+/** What a reader of a damaged page is told. */
+export function damaged(cause: unknown): Problem {
+  return new Problem("integrity_failed", "A part of the database is damaged.", { cause });
 }

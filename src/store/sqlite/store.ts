@@ -7,7 +7,7 @@ import type { Log } from "../../lib/log.ts";
 import { limit } from "../../limits.ts";
 import type { Store, StoreStats } from "../contract.ts";
 import { append } from "./append.ts";
-import { closeConnection, openReader } from "./connection.ts";
+import { classifySqliteError, closeConnection, openReader } from "./connection.ts";
 import {
   constructCountSql,
   constructListScans,
@@ -23,6 +23,7 @@ import { listEvents } from "./event.ts";
 import { createGate } from "./gate.ts";
 import { findHead, toSessionHead } from "./head.ts";
 import { createReaderPool } from "./reader-pool.ts";
+import { damaged } from "./refuse.ts";
 import { createSealer } from "./sealer.ts";
 import {
   findSession,
@@ -149,7 +150,27 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
       closeConnections(reader, options.writer);
     },
   };
-  return { store, failed: writer.failed };
+  return { store: withDamageTold(store), failed: writer.failed };
+}
+
+type Group = Record<string, (...given: never[]) => Promise<unknown>>;
+
+/** The same operations; an engine error that means damage comes out as `integrity_failed`. */
+function withDamageTold(store: Store): Store {
+  const wrapped = (group: Group): Group =>
+    Object.fromEntries(
+      Object.entries(group).map(([name, operation]) => [
+        name,
+        (...given: never[]) =>
+          operation(...given).catch((error: unknown) => {
+            throw classifySqliteError(error) === "corrupt" ? damaged(error) : error;
+          }),
+      ]),
+    );
+  const { workspaces, constructs, sessions, entries, events } = store;
+  const groups = { workspaces, constructs, sessions, entries, events } as unknown as Record<string, Group>;
+  const told = Object.fromEntries(Object.entries(groups).map(([name, group]) => [name, wrapped(group)]));
+  return { ...store, ...(told as unknown as Omit<Store, "generation" | "stats" | "ready" | "close">) };
 }
 
 /** Readers first: the last connection to close moves the WAL into the database. */
