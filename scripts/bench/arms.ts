@@ -16,7 +16,7 @@ import { createLog } from "../../src/lib/log.ts";
 import { createBell } from "../../src/lib/wake.ts";
 import type { AppendOptions, NewEntry, Store } from "../../src/store/contract.ts";
 import { append, type AppendParts } from "../../src/store/sqlite/append.ts";
-import { openReader } from "../../src/store/sqlite/connection.ts";
+import { closeConnection, openReader } from "../../src/store/sqlite/connection.ts";
 import type { LineBlock } from "../../src/store/sqlite/entry-row.ts";
 import { createGate } from "../../src/store/sqlite/gate.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
@@ -94,14 +94,10 @@ const no_sealer: Sealer = {
   stop: async () => {},
 };
 
-/** The appending part of the store alone, with the sealer or without it. Gives the ids of `session_count` sessions. */
-export async function openArm(
-  sealing: boolean,
-  session_count: number,
-): Promise<{ arm: Arm; sessions: string[] }> {
-  const data_dir = directory();
+/** Makes the sessions with a whole store and closes it again, so that no second sealer is at work in an arm. */
+async function fillSessions(data_dir: string, count: number): Promise<string[]> {
   const opened = await openDatabase({ data_dir, migrate: false, clock: system_clock, ids: system_ids });
-  const setup = createSqliteStore({
+  const { store } = createSqliteStore({
     writer: opened.writer,
     path: opened.path,
     generation: opened.generation,
@@ -110,9 +106,22 @@ export async function openArm(
     seal_idle_ms: 3_600_000,
   });
   const sessions = await makeSessions(
-    { store: setup.store, clock: system_clock, ids: system_ids, bell: createBell() },
-    session_count,
+    { store, clock: system_clock, ids: system_ids, bell: createBell() },
+    count,
   );
+  await store.close();
+  opened.lock.release();
+  return sessions;
+}
+
+/** The appending part of the store alone, with the sealer or without it. Gives the ids of `session_count` sessions. */
+export async function openArm(
+  sealing: boolean,
+  session_count: number,
+): Promise<{ arm: Arm; sessions: string[] }> {
+  const data_dir = directory();
+  const sessions = await fillSessions(data_dir, session_count);
+  const opened = await openDatabase({ data_dir, migrate: false, clock: system_clock, ids: system_ids });
   const db = opened.writer;
   const reader = openReader(opened.path);
   const writer = createWriter(db);
@@ -131,8 +140,9 @@ export async function openArm(
       await sealer.stop();
       await writer.close();
       finalizeStatements(reader);
-      reader.close();
-      await setup.store.close();
+      closeConnection(reader);
+      finalizeStatements(db);
+      closeConnection(db);
       opened.lock.release();
       rmSync(data_dir, { recursive: true });
     },

@@ -15,11 +15,9 @@ const Readiness = z
   .object({
     status: z.enum(["ready", "unready"]),
     checks: z.object({
-      store: z
-        .enum(["ok", "failed"])
-        .meta({
-          description: "Whether the store takes writes; a full disk is told by the write itself (507)",
-        }),
+      store: z.enum(["ok", "failed"]).meta({
+        description: "Whether the store takes writes; a full disk is told by the write itself (507)",
+      }),
       server: z.enum(["ok", "stopping"]),
     }),
   })

@@ -11,7 +11,16 @@ import { Problem } from "../../src/errors.ts";
 import { system_ids } from "../../src/lib/ids.ts";
 import type { AppendResult } from "../../src/schema/entry.ts";
 import { type CampaignOptions, type CampaignResult, createRandom, type Random } from "../support/campaign.ts";
-import { checkReads, checkStore, Ledger, type LimitedStore, makeMember, noise, openLimitedStore, tellAll } from "../support/limited-store.ts";
+import {
+  checkReads,
+  checkStore,
+  Ledger,
+  type LimitedStore,
+  makeMember,
+  noise,
+  openLimitedStore,
+  tellAll,
+} from "../support/limited-store.ts";
 import { json, makeSession, type Server, startServer } from "../support/server.ts";
 import { mountSmallDisk, type SmallDisk } from "../support/small-disk.ts";
 import { newSession } from "../support/store.ts";
@@ -27,10 +36,20 @@ interface Counts {
 }
 
 /** One tick full of writes with room for only some of them. */
-async function strike(store: LimitedStore, ledger: Ledger, random: Random, name: string, sessions: readonly string[], counts: Counts, lie: boolean): Promise<void> {
+async function strike(
+  store: LimitedStore,
+  ledger: Ledger,
+  random: Random,
+  name: string,
+  sessions: readonly string[],
+  counts: Counts,
+  lie: boolean,
+): Promise<void> {
   const { context } = store;
   const rows_only = random.chance(0.4);
-  const members = Array.from({ length: 2 + random.int(rows_only ? 120 : 60) }, (_, index) => makeMember(random, `${name}.${index}`, sessions, [...ledger.constructs.keys()], rows_only));
+  const members = Array.from({ length: 2 + random.int(rows_only ? 120 : 60) }, (_, index) =>
+    makeMember(random, `${name}.${index}`, sessions, [...ledger.constructs.keys()], rows_only),
+  );
   store.limitPages(random.int(rows_only ? 120 : 400));
   const told = await tellAll(context, members);
   const refused = told.filter(({ result }) => result === null);
@@ -38,21 +57,35 @@ async function strike(store: LimitedStore, ledger: Ledger, random: Random, name:
   counts.members += members.length;
   if (refused.length > 0) counts.struck += 1;
   // One tick of rows is one group: all of it, or nothing.
-  if (rows_only && refused.length > 0 && refused.length < members.length) ledger.fail(`${name}: of one group ${members.length - refused.length} were acknowledged and ${refused.length} refused`);
+  if (rows_only && refused.length > 0 && refused.length < members.length)
+    ledger.fail(
+      `${name}: of one group ${members.length - refused.length} were acknowledged and ${refused.length} refused`,
+    );
   if (refused.length > 0 && refused.length < members.length) counts.torn_groups += 1;
-  for (const one of told) ledger.note(lie && one.code === "storage_full" && one.member.kind === "append" ? { ...one, result: { first_seq: 1_000_000 + counts.members, replayed: false } as AppendResult } : one);
+  for (const one of told)
+    ledger.note(
+      lie && one.code === "storage_full" && one.member.kind === "append"
+        ? { ...one, result: { first_seq: 1_000_000 + counts.members, replayed: false } as AppendResult }
+        : one,
+    );
   await checkReads(context, ledger, sessions);
   // Sealing needs room too; whatever becomes of it, nothing may be lost.
-  if (random.chance(0.3)) await context.store.entries.sealAll().catch((error: unknown) => {
-    if (!(error instanceof Problem) || error.code !== "storage_full") ledger.fail(`${name}: sealing on a full disk: ${String(error)}`);
-  });
+  if (random.chance(0.3))
+    await context.store.entries.sealAll().catch((error: unknown) => {
+      if (!(error instanceof Problem) || error.code !== "storage_full")
+        ledger.fail(`${name}: sealing on a full disk: ${String(error)}`);
+    });
   const creates = refused.flatMap(({ member }) => (member.kind === "create" ? [member.id] : []));
   await checkStore(context, ledger, sessions, creates, `${name}, full`);
 
   store.limitPages(null);
   // The refused ones again: now they go through, as new ones.
-  for (const one of await tellAll(context, refused.map(({ member }) => member))) {
-    if (one.result === null) ledger.fail(`${name}: with room again: ${one.member.kind} was refused with ${one.code}: ${one.detail}`);
+  for (const one of await tellAll(
+    context,
+    refused.map(({ member }) => member),
+  )) {
+    if (one.result === null)
+      ledger.fail(`${name}: with room again: ${one.member.kind} was refused with ${one.code}: ${one.detail}`);
     else if (!lie) ledger.note(one);
   }
   const failure = await store.failure();
@@ -64,7 +97,10 @@ function checkFile(path: string): string[] {
   try {
     const found = db.query("PRAGMA integrity_check").values().flat();
     const foreign = db.query("PRAGMA foreign_key_check").values();
-    return [...(found.length === 1 && found[0] === "ok" ? [] : [`integrity_check: ${found.join("; ")}`]), ...(foreign.length === 0 ? [] : [`foreign_key_check: ${foreign.length} rows`])];
+    return [
+      ...(found.length === 1 && found[0] === "ok" ? [] : [`integrity_check: ${found.join("; ")}`]),
+      ...(foreign.length === 0 ? [] : [`foreign_key_check: ${foreign.length} rows`]),
+    ];
   } finally {
     db.close(true);
   }
@@ -91,7 +127,8 @@ async function strikeStore({ seed, size, log }: CampaignOptions, lie = false): P
           await store.reopen();
           await checkStore(store.context, ledger, sessions, [], `round${round}, opened again`);
           // A long history makes every later check slow.
-          for (let index = 0; index < sessions.length; index += 1) sessions[index] = (await newSession(store.context)).id;
+          for (let index = 0; index < sessions.length; index += 1)
+            sessions[index] = (await newSession(store.context)).id;
         }
       }
       await checkStore(store.context, ledger, sessions, [], "at the end");
@@ -99,11 +136,20 @@ async function strikeStore({ seed, size, log }: CampaignOptions, lie = false): P
       await store.close();
     }
     ledger.failures.push(...checkFile(join(data_dir, "synthetic.db")));
-    log(`full-disk: ${counts.rounds} rounds on a page limit, ${ledger.acknowledged} acknowledged, ${ledger.refused} refused`);
+    log(
+      `full-disk: ${counts.rounds} rounds on a page limit, ${ledger.acknowledged} acknowledged, ${ledger.refused} refused`,
+    );
     return {
       cases: counts.members,
       failures: ledger.failures,
-      notes: { limit_rounds: counts.rounds, limit_rounds_full: counts.struck, limit_mixed_rounds: counts.torn_groups, limit_acknowledged: ledger.acknowledged, limit_refused: ledger.refused, limit_log_lines: store.log_lines.length },
+      notes: {
+        limit_rounds: counts.rounds,
+        limit_rounds_full: counts.struck,
+        limit_mixed_rounds: counts.torn_groups,
+        limit_acknowledged: ledger.acknowledged,
+        limit_refused: ledger.refused,
+        limit_log_lines: store.log_lines.length,
+      },
     };
   } finally {
     rmSync(data_dir, { recursive: true, force: true });
@@ -143,19 +189,35 @@ interface Filling {
 async function startFilling(data_dir: string, failures: string[]): Promise<Filling> {
   const server = await startServer({ data_dir });
   const ids = await Promise.all([makeSession(server), makeSession(server), makeSession(server)]);
-  return { server, writings: ids.map((session_id) => ({ session_id, bodies: new Map(), last_seq: 0 })), constructs: [], failures };
+  return {
+    server,
+    writings: ids.map((session_id) => ({ session_id, bodies: new Map(), last_seq: 0 })),
+    constructs: [],
+    failures,
+  };
 }
 
-async function sendAppend({ server, failures }: Filling, writing: Writing, bodies: string[]): Promise<number> {
+async function sendAppend(
+  { server, failures }: Filling,
+  writing: Writing,
+  bodies: string[],
+): Promise<number> {
   const after = writing.last_seq;
-  const answer = await server.call("POST", `/v1/sessions/${writing.session_id}/entries?after=${after}`, bodies.map((body) => `{"kind":"message","body":${body}}\n`).join(""), { "content-type": "application/x-ndjson" });
+  const answer = await server.call(
+    "POST",
+    `/v1/sessions/${writing.session_id}/entries?after=${after}`,
+    bodies.map((body) => `{"kind":"message","body":${body}}\n`).join(""),
+    { "content-type": "application/x-ndjson" },
+  );
   const text = await answer.text();
   const told = JSON.parse(text) as { code?: string; first_seq?: number; last_seq?: number };
   if (answer.status === 201) {
-    if (told.first_seq !== after + 1 || told.last_seq !== after + bodies.length) failures.push(`an append behind ${after} was put at ${told.first_seq}`);
+    if (told.first_seq !== after + 1 || told.last_seq !== after + bodies.length)
+      failures.push(`an append behind ${after} was put at ${told.first_seq}`);
     for (const [index, body] of bodies.entries()) writing.bodies.set(after + 1 + index, body);
     writing.last_seq = after + bodies.length;
-  } else if (answer.status !== 507 || told.code !== "storage_full") failures.push(`an append on a full disk: ${answer.status} ${text.slice(0, 300)}`);
+  } else if (answer.status !== 507 || told.code !== "storage_full")
+    failures.push(`an append on a full disk: ${answer.status} ${text.slice(0, 300)}`);
   return answer.status;
 }
 
@@ -166,16 +228,37 @@ function writesOf(filling: Filling, disk: SmallDisk): Record<string, Write> {
   const text = (random: Random, bytes: number): string => JSON.stringify(noise(random, bytes));
   return {
     // One transaction of more pages than the log's index has places for at first.
-    ...(disk.bytes >= 40 * 2 ** 20 && { huge: (random) => sendAppend(filling, bulk, Array.from({ length: 80 }, () => text(random, 250_000))) }),
-    bulk: (random) => sendAppend(filling, bulk, Array.from({ length: 70 }, () => text(random, 5_000))),
+    ...(disk.bytes >= 40 * 2 ** 20 && {
+      huge: (random) =>
+        sendAppend(
+          filling,
+          bulk,
+          Array.from({ length: 80 }, () => text(random, 250_000)),
+        ),
+    }),
+    bulk: (random) =>
+      sendAppend(
+        filling,
+        bulk,
+        Array.from({ length: 70 }, () => text(random, 5_000)),
+      ),
     large: (random) => sendAppend(filling, large, [text(random, 150_000 + random.int(100_000))]),
-    rows: (random) => sendAppend(filling, small, Array.from({ length: 1 + random.int(8) }, () => text(random, random.int(4_000)))),
+    rows: (random) =>
+      sendAppend(
+        filling,
+        small,
+        Array.from({ length: 1 + random.int(8) }, () => text(random, random.int(4_000))),
+      ),
     create: async (random) => {
       const id = system_ids.next();
-      const answer = await server.call("PUT", `/v1/constructs/${id}`, { title: "full", brief: noise(random, 3_000) });
+      const answer = await server.call("PUT", `/v1/constructs/${id}`, {
+        title: "full",
+        brief: noise(random, 3_000),
+      });
       const { code } = (await answer.json()) as { code?: string };
       if (answer.status === 201) constructs.push(id);
-      else if (answer.status !== 507 || code !== "storage_full") failures.push(`a create on a full disk: ${answer.status} ${code}`);
+      else if (answer.status !== 507 || code !== "storage_full")
+        failures.push(`a create on a full disk: ${answer.status} ${code}`);
       return answer.status;
     },
     one: (random) => sendAppend(filling, small, [String(random.int(100))]),
@@ -183,9 +266,15 @@ function writesOf(filling: Filling, disk: SmallDisk): Record<string, Write> {
 }
 
 /** Writes until every kind of write is refused several times in a row; `one` comes last. Gives how many were accepted. */
-async function writeUntilFull(writes: Record<string, Write>, random: Random, failures: string[]): Promise<number> {
+async function writeUntilFull(
+  writes: Record<string, Write>,
+  random: Random,
+  failures: string[],
+): Promise<number> {
   const { one, ...others } = writes;
-  const kinds = Object.entries(others).map(([name, write]) => ({ name, write, place: random.next() })).sort((a, b) => a.place - b.place);
+  const kinds = Object.entries(others)
+    .map(([name, write]) => ({ name, write, place: random.next() }))
+    .sort((a, b) => a.place - b.place);
   let accepted = 0;
   for (const { name, write } of [...kinds, { name: "one", write: one! }]) {
     for (let refused = 0, tries = 0; refused < FULL_IN_A_ROW; tries += 1) {
@@ -202,14 +291,26 @@ async function writeUntilFull(writes: Record<string, Write>, random: Random, fai
   return accepted;
 }
 
-async function checkServing({ server, writings, constructs, failures }: Filling, when: string): Promise<void> {
+async function checkServing(
+  { server, writings, constructs, failures }: Filling,
+  when: string,
+): Promise<void> {
   const get = async (path: string): Promise<void> => {
     const answer = await server.call("GET", path).catch((error: unknown) => String(error));
     if (typeof answer === "string") return void failures.push(`${when}: GET ${path}: ${answer}`);
     await answer.arrayBuffer();
     if (answer.status !== 200) failures.push(`${when}: GET ${path}: ${answer.status}`);
   };
-  for (const path of ["/healthz", "/readyz", "/metrics", "/v1/constructs?count=true", "/v1/sessions", "/v1/workspaces", "/v1/constructs?q=full"]) await get(path);
+  for (const path of [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/v1/constructs?count=true",
+    "/v1/sessions",
+    "/v1/workspaces",
+    "/v1/constructs?q=full",
+  ])
+    await get(path);
   for (const id of constructs.slice(-2)) await get(`/v1/constructs/${id}`);
   for (const { session_id, last_seq } of writings) {
     await get(`/v1/sessions/${session_id}`);
@@ -222,9 +323,11 @@ async function checkKept({ server, writings, constructs, failures }: Filling, wh
   for (const { session_id, bodies, last_seq } of writings) {
     const { lines, faults } = await fetchTranscript(server, session_id);
     for (const fault of faults) failures.push(`${when}: ${fault}`);
-    if (lines.length !== last_seq) failures.push(`${when}: ${lines.length} entries instead of the ${last_seq} that were acknowledged`);
+    if (lines.length !== last_seq)
+      failures.push(`${when}: ${lines.length} entries instead of the ${last_seq} that were acknowledged`);
     const other = lines.find(({ seq, body }) => bodies.get(seq) !== body);
-    if (other !== undefined) failures.push(`${when}: entry ${other.seq} is not the one that was acknowledged`);
+    if (other !== undefined)
+      failures.push(`${when}: entry ${other.seq} is not the one that was acknowledged`);
   }
   for (const id of constructs) {
     const answer = await server.call("GET", `/v1/constructs/${id}`);
@@ -244,7 +347,14 @@ async function untilWritable(write: Write, random: Random): Promise<number | nul
 }
 
 /** Room again: writing goes on without a restart, if it is enough for a checkpoint. Gives the milliseconds it took. */
-async function recover(filling: Filling, disk: SmallDisk, writes: Record<string, Write>, freed_bytes: number, random: Random, when: string): Promise<number> {
+async function recover(
+  filling: Filling,
+  disk: SmallDisk,
+  writes: Record<string, Write>,
+  freed_bytes: number,
+  random: Random,
+  when: string,
+): Promise<number> {
   const { failures } = filling;
   disk.free();
   let recovered_ms = 0;
@@ -252,7 +362,10 @@ async function recover(filling: Filling, disk: SmallDisk, writes: Record<string,
     if (freed_bytes < RECOVERY_BYTES) await writes[name]!(random);
     else {
       const took_ms = await untilWritable(writes[name]!, random);
-      if (took_ms === null) failures.push(`${when}: with ${freed_bytes} bytes free again \`${name}\` is refused for ${RECOVERY_MS} ms`);
+      if (took_ms === null)
+        failures.push(
+          `${when}: with ${freed_bytes} bytes free again \`${name}\` is refused for ${RECOVERY_MS} ms`,
+        );
       recovered_ms = Math.max(recovered_ms, took_ms ?? RECOVERY_MS);
     }
   }
@@ -266,7 +379,13 @@ interface Filled {
 }
 
 /** A new store on the disk: filled, served while full, given room, stopped, looked at, started again. */
-async function fillOnce(disk: SmallDisk, ballast_bytes: number, random: Random, failures: string[], when: string): Promise<Filled> {
+async function fillOnce(
+  disk: SmallDisk,
+  ballast_bytes: number,
+  random: Random,
+  failures: string[],
+  when: string,
+): Promise<Filled> {
   const data_dir = join(disk.path, "data");
   mkdirSync(data_dir, { mode: 0o700 });
   let filling: Filling | null = null;
@@ -277,10 +396,14 @@ async function fillOnce(disk: SmallDisk, ballast_bytes: number, random: Random, 
     const accepted = await writeUntilFull(writes, random, failures);
     await checkServing(filling, when);
     await checkKept(filling, `${when}, full`);
-    if (filling.server.process.exitCode !== null) failures.push(`${when}: the server ended with ${filling.server.process.exitCode}: ${filling.server.log().slice(-500)}`);
+    if (filling.server.process.exitCode !== null)
+      failures.push(
+        `${when}: the server ended with ${filling.server.process.exitCode}: ${filling.server.log().slice(-500)}`,
+      );
     const recovered_ms = await recover(filling, disk, writes, freed_bytes, random, when);
     const code = await filling.server.stop();
-    if (code !== 0 && code !== 143) failures.push(`${when}: the stopped server ended with ${code}: ${filling.server.log().slice(-500)}`);
+    if (code !== 0 && code !== 143)
+      failures.push(`${when}: the stopped server ended with ${code}: ${filling.server.log().slice(-500)}`);
     failures.push(...checkFile(join(data_dir, "synthetic.db")).map((fault) => `${when}: ${fault}`));
     filling.server = await startServer({ data_dir });
     await checkKept(filling, `${when}, started again`);
@@ -294,7 +417,11 @@ async function fillOnce(disk: SmallDisk, ballast_bytes: number, random: Random, 
 }
 
 /** Rounds on one disk. Gives the reason in words when there can be no disk. */
-async function fillDisk({ seed, log }: CampaignOptions, mebibytes: number, rounds: number): Promise<CampaignResult | string> {
+async function fillDisk(
+  { seed, log }: CampaignOptions,
+  mebibytes: number,
+  rounds: number,
+): Promise<CampaignResult | string> {
   const disk = mountSmallDisk(mebibytes * 2 ** 20);
   if (typeof disk === "string") return disk;
   const failures: string[] = [];
@@ -303,18 +430,36 @@ async function fillDisk({ seed, log }: CampaignOptions, mebibytes: number, round
   try {
     for (let round = 0; round < rounds && failures.length < 20; round += 1) {
       // On the smallest disks there is no room for a whole log beside the file: nothing is lost there, no more is asked.
-      const ballast_bytes = mebibytes < 12 ? Math.round(disk.bytes * (0.1 + random.next() * 0.5)) : RECOVERY_BYTES + random.int(2 ** 20);
-      const filled = await fillOnce(disk, ballast_bytes, random, failures, `${mebibytes} MiB, round ${round}`);
+      const ballast_bytes =
+        mebibytes < 12
+          ? Math.round(disk.bytes * (0.1 + random.next() * 0.5))
+          : RECOVERY_BYTES + random.int(2 ** 20);
+      const filled = await fillOnce(
+        disk,
+        ballast_bytes,
+        random,
+        failures,
+        `${mebibytes} MiB, round ${round}`,
+      );
       total.accepted += filled.accepted;
       total.recovered_ms = Math.max(total.recovered_ms, filled.recovered_ms);
     }
   } catch (error) {
-    failures.push(`${mebibytes} MiB: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    failures.push(
+      `${mebibytes} MiB: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
   } finally {
     disk.unmount();
   }
   log(`full-disk: ${mebibytes} MiB: ${total.accepted} writes until full, ${rounds} rounds`);
-  return { cases: total.accepted, failures, notes: { [`disk_${mebibytes}_mib_accepted`]: total.accepted, [`disk_${mebibytes}_mib_slowest_recovery_ms`]: Math.round(total.recovered_ms) } };
+  return {
+    cases: total.accepted,
+    failures,
+    notes: {
+      [`disk_${mebibytes}_mib_accepted`]: total.accepted,
+      [`disk_${mebibytes}_mib_slowest_recovery_ms`]: Math.round(total.recovered_ms),
+    },
+  };
 }
 
 /** Whether a server starts on a disk that is full; either is fine, as long as it works afterwards and lost nothing. */
@@ -330,7 +475,8 @@ async function startWhileFull({ seed }: CampaignOptions): Promise<CampaignResult
     mkdirSync(data_dir, { mode: 0o700 });
     filling = await startFilling(data_dir, failures);
     const [writing] = filling.writings as [Writing];
-    for (let number = 0; number < 40; number += 1) await sendAppend(filling, writing, [JSON.stringify(noise(random, 2_000))]);
+    for (let number = 0; number < 40; number += 1)
+      await sendAppend(filling, writing, [JSON.stringify(noise(random, 2_000))]);
     await filling.server.stop("SIGKILL");
     disk.fill(disk.bytes);
     try {
@@ -342,7 +488,8 @@ async function startWhileFull({ seed }: CampaignOptions): Promise<CampaignResult
     }
     disk.free();
     if (outcome.startsWith("refused")) filling.server = await startServer({ data_dir });
-    if ((await untilWritable(() => sendAppend(filling!, writing, ["1"]), random)) === null) failures.push("after a start on a full disk no append is accepted");
+    if ((await untilWritable(() => sendAppend(filling!, writing, ["1"]), random)) === null)
+      failures.push("after a start on a full disk no append is accepted");
     await checkKept(filling, "after a start on a full disk");
   } catch (error) {
     failures.push(`start on a full disk: ${String(error)}`);
@@ -355,13 +502,36 @@ async function startWhileFull({ seed }: CampaignOptions): Promise<CampaignResult
 
 async function fillDisks(options: CampaignOptions): Promise<CampaignResult> {
   const { size, log } = options;
-  const plan = size === "full" ? [[3, 3], [4, 4], [8, 4], [14, 6], [20, 4], [32, 3], [64, 3]] as const : [[4, 1], [14, 1]] as const;
+  const plan =
+    size === "full"
+      ? ([
+          [3, 3],
+          [4, 4],
+          [8, 4],
+          [14, 6],
+          [20, 4],
+          [32, 3],
+          [64, 3],
+        ] as const)
+      : ([
+          [4, 1],
+          [14, 1],
+        ] as const);
   const result: CampaignResult = { cases: 0, failures: [], notes: {} };
-  const steps = [...plan.map(([mebibytes, rounds]) => () => fillDisk(options, mebibytes, rounds)), () => startWhileFull(options)];
+  const steps = [
+    ...plan.map(
+      ([mebibytes, rounds]) =>
+        () =>
+          fillDisk(options, mebibytes, rounds),
+    ),
+    () => startWhileFull(options),
+  ];
   for (const step of steps) {
     const done = await step();
     if (typeof done === "string") {
-      log(`full-disk: NOT RUN on a small filesystem, because this machine does not let us mount one: ${done}`);
+      log(
+        `full-disk: NOT RUN on a small filesystem, because this machine does not let us mount one: ${done}`,
+      );
       result.notes["disk"] = `not run: ${done}`;
       // In CI a part that is left out is a part that failed.
       if ((process.env["CI"] ?? "") !== "") result.failures.push(`no small filesystem: ${done}`);

@@ -29,8 +29,20 @@ interface Plan {
 }
 
 const PLANS: Record<"short" | "full", Plan> = {
-  short: { few_share: 1, light: { requests: 40, pause_ms: 40 }, heavy: { requests: 40, pause_ms: 50 }, stall_ms: [2_000, 2_500], deadline_ms: 25_000 },
-  full: { few_share: 0.4, light: { requests: 500, pause_ms: 80 }, heavy: { requests: 160, pause_ms: 250 }, stall_ms: [5_000, 15_000, limit("tail_stall_ms") + 6_000], deadline_ms: 180_000 },
+  short: {
+    few_share: 1,
+    light: { requests: 40, pause_ms: 40 },
+    heavy: { requests: 40, pause_ms: 50 },
+    stall_ms: [2_000, 2_500],
+    deadline_ms: 25_000,
+  },
+  full: {
+    few_share: 0.4,
+    light: { requests: 500, pause_ms: 80 },
+    heavy: { requests: 160, pause_ms: 250 },
+    stall_ms: [5_000, 15_000, limit("tail_stall_ms") + 6_000],
+    deadline_ms: 180_000,
+  },
 };
 
 interface Stream {
@@ -83,7 +95,8 @@ interface Reader {
 function noteEvent(campaign: Campaign, reader: Reader, { id, event, data }: SseEvent): void {
   if (event === "error") {
     campaign.closed_for_slowness += 1;
-    if (reader.stall_ms === null && !data.includes('"busy"')) campaign.fail(`${reader.name}: an error: ${data.slice(0, 200)}`);
+    if (reader.stall_ms === null && !data.includes('"busy"'))
+      campaign.fail(`${reader.name}: an error: ${data.slice(0, 200)}`);
     return;
   }
   if (event !== "entry") return campaign.fail(`${reader.name}: an event \`${event}\`: ${data.slice(0, 200)}`);
@@ -99,11 +112,16 @@ function noteEvent(campaign: Campaign, reader: Reader, { id, event, data }: SseE
   const print = Bun.hash.crc32(data);
   const before = reader.stream.shown.get(item.seq);
   if (before === undefined) reader.stream.shown.set(item.seq, print);
-  else if (before !== print) campaign.fail(`${reader.name}: entry ${item.seq} is not what another reader saw`);
+  else if (before !== print)
+    campaign.fail(`${reader.name}: entry ${item.seq} is not what another reader saw`);
 }
 
 /** Where a reader goes on, said in one of the three ways that there are. */
-function resumption(campaign: Campaign, reader: Reader, random: Random): { path: string; headers: Record<string, string> } {
+function resumption(
+  campaign: Campaign,
+  reader: Reader,
+  random: Random,
+): { path: string; headers: Record<string, string> } {
   const base = `/v1/sessions/${reader.stream.session_id}/tail`;
   const headers = { authorization: `Bearer ${campaign.server.token}` };
   if (reader.last_id === null) return { path: random.chance(0.5) ? base : `${base}?after=0`, headers };
@@ -126,7 +144,8 @@ async function connectOnce(campaign: Campaign, reader: Reader, random: Random): 
     onEvent(event) {
       noteEvent(campaign, reader, event);
       const { last_seq } = reader.stream;
-      if ((last_seq !== null && reader.seen >= last_seq) || campaign.over || campaign.failures.length >= 50) stream.wire.cut();
+      if ((last_seq !== null && reader.seen >= last_seq) || campaign.over || campaign.failures.length >= 50)
+        stream.wire.cut();
     },
   });
   const finished = (): boolean => reader.stream.last_seq !== null && reader.seen >= reader.stream.last_seq;
@@ -144,11 +163,17 @@ async function connectOnce(campaign: Campaign, reader: Reader, random: Random): 
     await Promise.race([stream.ended, Bun.sleep(100)]);
   }
   const status = await stream.ended;
-  if (status !== 200 && status !== null && status !== 503) campaign.fail(`${reader.name}: a tail is answered with ${status}`);
+  if (status !== 200 && status !== null && status !== 503)
+    campaign.fail(`${reader.name}: a tail is answered with ${status}`);
 }
 
 /** Stops taking bytes for a while, then goes on reading, or gives up and comes back. */
-async function stall(campaign: Campaign, reader: Reader, random: Random, wire: { pause(): void; resume(): void; cut(): void }): Promise<void> {
+async function stall(
+  campaign: Campaign,
+  reader: Reader,
+  random: Random,
+  wire: { pause(): void; resume(): void; cut(): void },
+): Promise<void> {
   await Bun.sleep(random.int(400));
   wire.pause();
   campaign.stalls += 1;
@@ -179,17 +204,33 @@ function text(random: Random, bytes: number): string {
 
 function makeRequest(random: Random, heavy: boolean): string[] {
   const roll = random.int(100);
-  if (heavy || roll < 5) return Array.from({ length: 80 + random.int(60) }, () => JSON.stringify({ text: text(random, 3_000 + random.int(3_000)) }));
+  if (heavy || roll < 5)
+    return Array.from({ length: 80 + random.int(60) }, () =>
+      JSON.stringify({ text: text(random, 3_000 + random.int(3_000)) }),
+    );
   if (roll < 8) return [JSON.stringify(text(random, 270_000 + random.int(200_000)))];
   if (roll < 10) return [JSON.stringify(text(random, 140_000)), JSON.stringify(text(random, 20))];
-  return Array.from({ length: 1 + random.int(5) }, () => JSON.stringify({ text: text(random, random.int(3_000)), n: random.int(1_000) }));
+  return Array.from({ length: 1 + random.int(5) }, () =>
+    JSON.stringify({ text: text(random, random.int(3_000)), n: random.int(1_000) }),
+  );
 }
 
-async function writeStream(campaign: Campaign, stream: Stream, random: Random, { requests, pause_ms }: Plan["light"], heavy: boolean): Promise<void> {
+async function writeStream(
+  campaign: Campaign,
+  stream: Stream,
+  random: Random,
+  { requests, pause_ms }: Plan["light"],
+  heavy: boolean,
+): Promise<void> {
   for (let number = 0; number < requests && !campaign.over; number += 1) {
     // The first large one comes early, so that also a short run has a preview.
     const bodies = number === 5 ? [JSON.stringify(text(random, 300_000))] : makeRequest(random, heavy);
-    const answer = await campaign.server.call("POST", `/v1/sessions/${stream.session_id}/entries`, bodies.map((body) => `{"kind":"message","body":${body}}\n`).join(""), { "content-type": "application/x-ndjson" });
+    const answer = await campaign.server.call(
+      "POST",
+      `/v1/sessions/${stream.session_id}/entries`,
+      bodies.map((body) => `{"kind":"message","body":${body}}\n`).join(""),
+      { "content-type": "application/x-ndjson" },
+    );
     const told = await answer.text();
     if (answer.status === 503) number -= 1;
     else if (answer.status !== 201) campaign.fail(`an append: ${answer.status} ${told.slice(0, 200)}`);
@@ -232,7 +273,9 @@ async function watchMemory(pid: number, doing: () => Promise<void>): Promise<Mem
   } finally {
     clearInterval(sampling);
   }
-  const windows = samples.map((_, index) => Math.min(...samples.slice(index, index + HELD_SAMPLES))).slice(0, Math.max(1, samples.length - HELD_SAMPLES));
+  const windows = samples
+    .map((_, index) => Math.min(...samples.slice(index, index + HELD_SAMPLES)))
+    .slice(0, Math.max(1, samples.length - HELD_SAMPLES));
   return { peak_mib: Math.max(memoryMib(pid, "VmHWM"), ...samples), held_mib: Math.max(...windows) };
 }
 
@@ -241,10 +284,12 @@ async function watchMemory(pid: number, doing: () => Promise<void>): Promise<Mem
 async function checkStream(campaign: Campaign, stream: Stream): Promise<void> {
   const { lines, faults } = await fetchTranscript(campaign.server, stream.session_id);
   for (const fault of faults) campaign.fail(fault);
-  if (stream.shown.size !== lines.length) campaign.fail(`${stream.shown.size} entries were shown, the transcript has ${lines.length}`);
+  if (stream.shown.size !== lines.length)
+    campaign.fail(`${stream.shown.size} entries were shown, the transcript has ${lines.length}`);
   for (const line of lines) {
     const large = Buffer.byteLength(line.text) + 1 > limit("inline_item_bytes");
-    if (!large && stream.shown.get(line.seq) !== Bun.hash.crc32(line.text)) campaign.fail(`entry ${line.seq} was shown otherwise than it is stored`);
+    if (!large && stream.shown.get(line.seq) !== Bun.hash.crc32(line.text))
+      campaign.fail(`entry ${line.seq} was shown otherwise than it is stored`);
   }
 }
 
@@ -265,9 +310,17 @@ async function checkPreviews(campaign: Campaign, stream: Stream): Promise<void> 
   await Promise.race([sse.ended, Bun.sleep(10_000)]);
   const data = events[0]?.data ?? "{}";
   const item = JSON.parse(data) as { seq?: number; body?: unknown; body_bytes?: number; preview?: string };
-  const preview_is_right = item.preview !== undefined && item.preview.length > 0 && large.body.startsWith(item.preview);
-  if (item.seq !== large.seq || item.body !== null || item.body_bytes !== Buffer.byteLength(large.body) || !preview_is_right) campaign.fail(`the preview of entry ${large.seq} is not right: ${data.slice(0, 200)}`);
-  if (stream.shown.get(large.seq) !== Bun.hash.crc32(data)) campaign.fail(`the preview of entry ${large.seq} is not what was shown`);
+  const preview_is_right =
+    item.preview !== undefined && item.preview.length > 0 && large.body.startsWith(item.preview);
+  if (
+    item.seq !== large.seq ||
+    item.body !== null ||
+    item.body_bytes !== Buffer.byteLength(large.body) ||
+    !preview_is_right
+  )
+    campaign.fail(`the preview of entry ${large.seq} is not right: ${data.slice(0, 200)}`);
+  if (stream.shown.get(large.seq) !== Bun.hash.crc32(data))
+    campaign.fail(`the preview of entry ${large.seq} is not what was shown`);
 }
 
 interface Streams {
@@ -276,25 +329,46 @@ interface Streams {
 }
 
 async function makeStreams(server: Server): Promise<Streams> {
-  const makeStream = async (): Promise<Stream> => ({ session_id: await makeSession(server), shown: new Map(), last_seq: null });
+  const makeStream = async (): Promise<Stream> => ({
+    session_id: await makeSession(server),
+    shown: new Map(),
+    last_seq: null,
+  });
   const light: Stream[] = [];
   for (let index = 0; index < LIGHT_SESSIONS; index += 1) light.push(await makeStream());
   return { light, heavy: await makeStream() };
 }
 
 /** All writers at once, two to each light session. `share` of what the plan says. */
-async function writeAll(campaign: Campaign, { light, heavy }: Streams, plan: Plan, seed: number, share: number): Promise<void> {
+async function writeAll(
+  campaign: Campaign,
+  { light, heavy }: Streams,
+  plan: Plan,
+  seed: number,
+  share: number,
+): Promise<void> {
   const light_plan = { ...plan.light, requests: Math.round((plan.light.requests / 2) * share) };
   const heavy_plan = { ...plan.heavy, requests: Math.round(plan.heavy.requests * share) };
   await Promise.all([
-    ...light.flatMap((stream, index) => [0, 1].map((writer) => writeStream(campaign, stream, createRandom(seed * 100 + index * 2 + writer), light_plan, false))),
+    ...light.flatMap((stream, index) =>
+      [0, 1].map((writer) =>
+        writeStream(campaign, stream, createRandom(seed * 100 + index * 2 + writer), light_plan, false),
+      ),
+    ),
     writeStream(campaign, heavy, createRandom(seed * 100 + 50), heavy_plan, true),
   ]);
 }
 
 /** One reader to a session, none of whom stalls. */
 function makeFewReaders({ light, heavy }: Streams): Reader[] {
-  return [...light, heavy].map((stream, index) => ({ name: `first reader ${index}`, stream, seen: 0, last_id: null, stall_ms: null, done: false }));
+  return [...light, heavy].map((stream, index) => ({
+    name: `first reader ${index}`,
+    stream,
+    seen: 0,
+    last_id: null,
+    stall_ms: null,
+    done: false,
+  }));
 }
 
 function makeReaders(count: number, { light, heavy }: Streams, plan: Plan): Reader[] {
@@ -302,23 +376,46 @@ function makeReaders(count: number, { light, heavy }: Streams, plan: Plan): Read
   return Array.from({ length: count }, (_, index): Reader => {
     const stalls = index < stalled;
     const stall_ms = stalls ? plan.stall_ms[index % plan.stall_ms.length]! : null;
-    return { name: `reader ${index}`, stream: stalls ? heavy : light[index % light.length]!, seen: 0, last_id: null, stall_ms, done: false };
+    return {
+      name: `reader ${index}`,
+      stream: stalls ? heavy : light[index % light.length]!,
+      seen: 0,
+      last_id: null,
+      stall_ms,
+      done: false,
+    };
   });
 }
 
 /** Readers and writers together, until everyone has seen everything or the time is up. */
-async function followAll(campaign: Campaign, streams: Streams, readers: readonly Reader[], plan: Plan, seed: number, share: number): Promise<void> {
+async function followAll(
+  campaign: Campaign,
+  streams: Streams,
+  readers: readonly Reader[],
+  plan: Plan,
+  seed: number,
+  share: number,
+): Promise<void> {
   const deadline = setTimeout(() => {
     campaign.over = true;
   }, plan.deadline_ms);
-  const following = readers.map((reader, index) => follow(campaign, reader, createRandom(seed * 10_000 + index)));
+  const following = readers.map((reader, index) =>
+    follow(campaign, reader, createRandom(seed * 10_000 + index)),
+  );
   await writeAll(campaign, streams, plan, seed, share);
-  for (const stream of [...streams.light, streams.heavy]) stream.last_seq = (await json<{ last_seq: number }>(campaign.server.call("GET", `/v1/sessions/${stream.session_id}`))).last_seq;
+  for (const stream of [...streams.light, streams.heavy])
+    stream.last_seq = (
+      await json<{ last_seq: number }>(campaign.server.call("GET", `/v1/sessions/${stream.session_id}`))
+    ).last_seq;
   await Promise.all(following);
   clearTimeout(deadline);
 }
 
-async function tail({ seed, size, log }: CampaignOptions, readers_count: number, off_by: number): Promise<CampaignResult> {
+async function tail(
+  { seed, size, log }: CampaignOptions,
+  readers_count: number,
+  off_by: number,
+): Promise<CampaignResult> {
   const began = performance.now();
   const plan = PLANS[size];
   const data_dir = mkdtempSync(join(tmpdir(), "synthetic-tail-"));
@@ -329,21 +426,30 @@ async function tail({ seed, size, log }: CampaignOptions, readers_count: number,
     const campaign = new Campaign(server, off_by);
     // The writers with a reader each: caches are warm then, and what is left is what the other readers cost.
     const first = await makeStreams(server);
-    const few = await watchMemory(pid, () => followAll(campaign, first, makeFewReaders(first), plan, seed + 1, plan.few_share));
+    const few = await watchMemory(pid, () =>
+      followAll(campaign, first, makeFewReaders(first), plan, seed + 1, plan.few_share),
+    );
     const streams = await makeStreams(server);
     const readers = makeReaders(readers_count, streams, plan);
     const followed = await watchMemory(pid, () => followAll(campaign, streams, readers, plan, seed, 1));
     const grown_mib = followed.held_mib - few.held_mib;
 
-    for (const { name, done, seen, stream } of readers) if (!done && campaign.failures.length < 50) campaign.fail(`${name} saw ${seen} of ${stream.last_seq} entries when the time was up`);
+    for (const { name, done, seen, stream } of readers)
+      if (!done && campaign.failures.length < 50)
+        campaign.fail(`${name} saw ${seen} of ${stream.last_seq} entries when the time was up`);
     if (campaign.generations.size !== 1) campaign.fail(`ids of ${campaign.generations.size} generations`);
     const all = [...streams.light, streams.heavy];
     if (campaign.failures.length === 0) {
       for (const stream of all) await checkStream(campaign, stream);
       for (const stream of all) await checkPreviews(campaign, stream);
     }
-    if (grown_mib >= MEMORY_BOUND_MIB) campaign.fail(`the other readers took ${grown_mib.toFixed(1)} MiB of the server's memory (${few.held_mib.toFixed(1)} with one to a session, ${followed.held_mib.toFixed(1)} with all)`);
-    log(`tail: ${readers_count} readers, ${campaign.connections} connections, ${campaign.events} events, memory ${few.held_mib.toFixed(0)} → ${followed.held_mib.toFixed(0)} MiB`);
+    if (grown_mib >= MEMORY_BOUND_MIB)
+      campaign.fail(
+        `the other readers took ${grown_mib.toFixed(1)} MiB of the server's memory (${few.held_mib.toFixed(1)} with one to a session, ${followed.held_mib.toFixed(1)} with all)`,
+      );
+    log(
+      `tail: ${readers_count} readers, ${campaign.connections} connections, ${campaign.events} events, memory ${few.held_mib.toFixed(0)} → ${followed.held_mib.toFixed(0)} MiB`,
+    );
     return {
       cases: campaign.events,
       failures: campaign.failures,

@@ -44,7 +44,17 @@ export async function openLimitedStore(data_dir: string): Promise<LimitedStore> 
   const log = createLog(system_clock, "warn", (line) => void log_lines.push(line));
   const open = async () => {
     const opened = await openDatabase({ data_dir, migrate: false, clock: system_clock, ids: system_ids });
-    return { opened, ...createSqliteStore({ writer: opened.writer, path: opened.path, generation: opened.generation, clock: system_clock, log, seal_idle_ms: 3_600_000 }) };
+    return {
+      opened,
+      ...createSqliteStore({
+        writer: opened.writer,
+        path: opened.path,
+        generation: opened.generation,
+        clock: system_clock,
+        log,
+        seal_idle_ms: 3_600_000,
+      }),
+    };
   };
   let current = await open();
   const context: Context = { store: current.store, clock: system_clock, ids: system_ids, bell: createBell() };
@@ -93,19 +103,55 @@ function makeEntries(random: Random, name: string, count: number, bytes: number)
   }));
 }
 
-export function makeMember(random: Random, name: string, sessions: readonly string[], constructs: readonly string[], rows_only: boolean): Member {
+export function makeMember(
+  random: Random,
+  name: string,
+  sessions: readonly string[],
+  constructs: readonly string[],
+  rows_only: boolean,
+): Member {
   const roll = rows_only ? 0 : random.int(100);
   const session_id = random.pick(sessions);
-  if (roll < 70) return { kind: "append", shape: "row", session_id, sent: makeEntries(random, name, 1 + random.int(4), 6_000) };
-  if (roll < 78) return { kind: "append", shape: "bulk", session_id, sent: makeEntries(random, name, 90 + random.int(60), 8_000) };
-  if (roll < 84) return { kind: "append", shape: "large", session_id, sent: [...makeEntries(random, `${name}.s`, random.int(3), 500), ...makeEntries(random, name, 1, 1).map((entry) => ({ ...entry, body: JSON.stringify(noise(random, 135_000 + random.int(300_000))) }))] };
-  if (roll < 94 || constructs.length === 0) return { kind: "create", id: system_ids.next(), title: noise(random, 400), labels: [name] };
+  if (roll < 70)
+    return {
+      kind: "append",
+      shape: "row",
+      session_id,
+      sent: makeEntries(random, name, 1 + random.int(4), 6_000),
+    };
+  if (roll < 78)
+    return {
+      kind: "append",
+      shape: "bulk",
+      session_id,
+      sent: makeEntries(random, name, 90 + random.int(60), 8_000),
+    };
+  if (roll < 84)
+    return {
+      kind: "append",
+      shape: "large",
+      session_id,
+      sent: [
+        ...makeEntries(random, `${name}.s`, random.int(3), 500),
+        ...makeEntries(random, name, 1, 1).map((entry) => ({
+          ...entry,
+          body: JSON.stringify(noise(random, 135_000 + random.int(300_000))),
+        })),
+      ],
+    };
+  if (roll < 94 || constructs.length === 0)
+    return { kind: "create", id: system_ids.next(), title: noise(random, 400), labels: [name] };
   return { kind: "update", id: random.pick(constructs), title: name };
 }
 
 function begin(context: Context, member: Member): Promise<AppendResult | Construct> {
   if (member.kind === "append") return appendEntries(context, member.session_id, member.sent);
-  if (member.kind === "create") return createConstruct(context, { id: member.id, title: member.title, labels: member.labels, brief: member.title.repeat(5) }, caller).then(({ row }) => row);
+  if (member.kind === "create")
+    return createConstruct(
+      context,
+      { id: member.id, title: member.title, labels: member.labels, brief: member.title.repeat(5) },
+      caller,
+    ).then(({ row }) => row);
   return updateConstruct(context, member.id, { title: member.title }, "*", caller);
 }
 
@@ -116,7 +162,12 @@ export async function tellAll(context: Context, members: readonly Member[]): Pro
     const member = members[index]!;
     if (outcome.status === "fulfilled") return { member, result: outcome.value, code: null, detail: "" };
     const reason: unknown = outcome.reason;
-    return { member, result: null, code: reason instanceof Problem ? reason.code : "not a Problem", detail: String(reason) };
+    return {
+      member,
+      result: null,
+      code: reason instanceof Problem ? reason.code : "not a Problem",
+      detail: String(reason),
+    };
   });
 }
 
@@ -137,7 +188,8 @@ export class Ledger {
     const { member, result } = told;
     if (result === null) {
       this.refused += 1;
-      if (told.code !== "storage_full") this.fail(`${member.kind} was refused with ${told.code}: ${told.detail}`);
+      if (told.code !== "storage_full")
+        this.fail(`${member.kind} was refused with ${told.code}: ${told.detail}`);
       return;
     }
     this.acknowledged += 1;
@@ -147,11 +199,16 @@ export class Ledger {
       const { first_seq, replayed } = result as AppendResult;
       if (replayed) this.fail(`a first append to ${member.session_id} is called a replay`);
       for (const [index, { body, key }] of member.sent.entries()) {
-        if (entries.has(first_seq + index)) this.fail(`seq ${first_seq + index} of ${member.session_id} was given twice`);
+        if (entries.has(first_seq + index))
+          this.fail(`seq ${first_seq + index} of ${member.session_id} was given twice`);
         entries.set(first_seq + index, { body, key: key ?? "" });
       }
     } else if (member.kind === "create") this.constructs.set(member.id, { title: member.title, events: 1 });
-    else this.constructs.set(member.id, { title: member.title, events: (this.constructs.get(member.id)?.events ?? 0) + 1 });
+    else
+      this.constructs.set(member.id, {
+        title: member.title,
+        events: (this.constructs.get(member.id)?.events ?? 0) + 1,
+      });
   }
 }
 
@@ -162,34 +219,61 @@ async function readAll(context: Context, session_id: string): Promise<string> {
 }
 
 /** The store holds what was acknowledged and nothing else. */
-export async function checkStore(context: Context, ledger: Ledger, sessions: readonly string[], refused_creates: readonly string[], when: string): Promise<void> {
+export async function checkStore(
+  context: Context,
+  ledger: Ledger,
+  sessions: readonly string[],
+  refused_creates: readonly string[],
+  when: string,
+): Promise<void> {
   for (const session_id of sessions) {
     const transcript = readTranscript(await readAll(context, session_id));
-    for (const fault of transcriptFaults(transcript, await getSession(context, session_id))) ledger.fail(`${when}: ${session_id}: ${fault}`);
+    for (const fault of transcriptFaults(transcript, await getSession(context, session_id)))
+      ledger.fail(`${when}: ${session_id}: ${fault}`);
     const expected = ledger.entries.get(session_id) ?? new Map<number, { body: string; key: string }>();
-    if (transcript.lines.length !== expected.size) ledger.fail(`${when}: ${session_id} has ${transcript.lines.length} entries, ${expected.size} were acknowledged`);
+    if (transcript.lines.length !== expected.size)
+      ledger.fail(
+        `${when}: ${session_id} has ${transcript.lines.length} entries, ${expected.size} were acknowledged`,
+      );
     for (const { seq, body, key } of transcript.lines) {
       const meant = expected.get(seq);
-      if (meant?.body !== body || meant.key !== key) ledger.fail(`${when}: ${session_id}: entry ${seq} (${key}) is not what was acknowledged there (${meant?.key})`);
+      if (meant?.body !== body || meant.key !== key)
+        ledger.fail(
+          `${when}: ${session_id}: entry ${seq} (${key}) is not what was acknowledged there (${meant?.key})`,
+        );
     }
   }
   for (const [id, { title, events }] of ledger.constructs) {
     const row = await context.store.constructs.find(id);
-    if (row?.title !== title) ledger.fail(`${when}: construct ${id} is ${row === null ? "missing" : "another one"}`);
+    if (row?.title !== title)
+      ledger.fail(`${when}: construct ${id} is ${row === null ? "missing" : "another one"}`);
     const found = await context.store.events.list({ after: 0, limit: 500, construct_id: id });
     const own = found.filter(({ session_id }) => session_id === null);
-    if (own.length !== events) ledger.fail(`${when}: construct ${id} has ${own.length} events instead of ${events}`);
+    if (own.length !== events)
+      ledger.fail(`${when}: construct ${id} has ${own.length} events instead of ${events}`);
   }
   for (const id of refused_creates) {
-    if ((await context.store.constructs.find(id)) !== null) ledger.fail(`${when}: a refused construct is there`);
-    if ((await context.store.events.list({ after: 0, limit: 1, construct_id: id })).length > 0) ledger.fail(`${when}: a refused construct has an event`);
+    if ((await context.store.constructs.find(id)) !== null)
+      ledger.fail(`${when}: a refused construct is there`);
+    if ((await context.store.events.list({ after: 0, limit: 1, construct_id: id })).length > 0)
+      ledger.fail(`${when}: a refused construct has an event`);
   }
 }
 
-export async function checkReads(context: Context, ledger: Ledger, sessions: readonly string[]): Promise<void> {
+export async function checkReads(
+  context: Context,
+  ledger: Ledger,
+  sessions: readonly string[],
+): Promise<void> {
   try {
-    await listConstructs(context, { deleted: false }, { sort: "updated", order: "desc" }, { limit: 50, count: true });
-    for (const session_id of sessions) await pageEntries(context, session_id, { limit: 50, max_bytes: 1 << 20 });
+    await listConstructs(
+      context,
+      { deleted: false },
+      { sort: "updated", order: "desc" },
+      { limit: 50, count: true },
+    );
+    for (const session_id of sessions)
+      await pageEntries(context, session_id, { limit: 50, max_bytes: 1 << 20 });
     const [id] = ledger.constructs.keys();
     if (id !== undefined) await getConstruct(context, id);
   } catch (error) {

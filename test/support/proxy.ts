@@ -75,7 +75,10 @@ async function ask(port: number, request: Uint8Array): Promise<{ raw: Buffer; an
   wire.cut();
   if (reader.head === null || !(reader.done || reader.untilClose)) return null;
   const bytes = Buffer.concat(body);
-  return { raw: Buffer.concat(raw), answer: { ...reader.head, body: bytes, text: bytes.toString("utf8"), whole: true } };
+  return {
+    raw: Buffer.concat(raw),
+    answer: { ...reader.head, body: bytes, text: bytes.toString("utf8"), whole: true },
+  };
 }
 
 /** Sends without waiting for an answer. Cutting right after the last byte could take it back, so a moment passes. */
@@ -88,7 +91,14 @@ async function throwAt(port: number, request: Uint8Array): Promise<void> {
 
 export function startProxy(upstream_port: number): Proxy {
   const answers = new Map<string, Answer[]>();
-  const counts: Proxy["counts"] = { none: 0, cut_request: 0, drop_answer: 0, cut_answer: 0, abandon: 0, twice: 0 };
+  const counts: Proxy["counts"] = {
+    none: 0,
+    cut_request: 0,
+    drop_answer: 0,
+    cut_answer: 0,
+    abandon: 0,
+    twice: 0,
+  };
   const under_way = new Set<Promise<void>>();
 
   async function askOnce(request: Uint8Array, name: string): Promise<Buffer | null> {
@@ -105,7 +115,13 @@ export function startProxy(upstream_port: number): Proxy {
     counts[fault.fault] += 1;
     if (delay_ms[0] > 0) await Bun.sleep(delay_ms[0]);
     if (fault.fault === "cut_request") {
-      await throwAt(upstream_port, request.subarray(0, Math.min(request.byteLength - 1, Math.floor(request.byteLength * fault.fraction))));
+      await throwAt(
+        upstream_port,
+        request.subarray(
+          0,
+          Math.min(request.byteLength - 1, Math.floor(request.byteLength * fault.fraction)),
+        ),
+      );
       return client.cut();
     }
     if (fault.fault === "abandon") {
@@ -113,7 +129,12 @@ export function startProxy(upstream_port: number): Proxy {
       return client.cut();
     }
     const first = askOnce(request, name);
-    const second = fault.fault !== "twice" ? null : fault.together ? askOnce(request, name) : first.then(() => askOnce(request, name));
+    const second =
+      fault.fault !== "twice"
+        ? null
+        : fault.together
+          ? askOnce(request, name)
+          : first.then(() => askOnce(request, name));
     const raw = await first;
     await second;
     if (delay_ms[1] > 0) await Bun.sleep(delay_ms[1]);

@@ -14,11 +14,57 @@ export interface Values {
   named(name: string): unknown;
 }
 
-const WORDS = ["alpha", "Ärger", "e\u0301", "日本", "😀 party", "a b", "task", "codex", "100% _", "x".repeat(60), "'; --", "<b>"] as const;
+const WORDS = [
+  "alpha",
+  "Ärger",
+  "e\u0301",
+  "日本",
+  "😀 party",
+  "a b",
+  "task",
+  "codex",
+  "100% _",
+  "x".repeat(60),
+  "'; --",
+  "<b>",
+] as const;
 /** Texts that a careless server trips over. */
-export const HOSTILE_TEXTS = ["", " ", "\0", "\u0001", "a\0b", "\ud800", "..", "../../etc/passwd", "%00", "{{7*7}}", "${x}", "\u202e", "\r\nx: y", "'\"`;--", "x".repeat(5_000), "é".repeat(2_000), "null", "NaN", "-1", "__proto__", "constructor"] as const;
+export const HOSTILE_TEXTS = [
+  "",
+  " ",
+  "\0",
+  "\u0001",
+  "a\0b",
+  "\ud800",
+  "..",
+  "../../etc/passwd",
+  "%00",
+  "{{7*7}}",
+  "${x}",
+  "\u202e",
+  "\r\nx: y",
+  "'\"`;--",
+  "x".repeat(5_000),
+  "é".repeat(2_000),
+  "null",
+  "NaN",
+  "-1",
+  "__proto__",
+  "constructor",
+] as const;
 /** Spelled out, because JSON.stringify would not write them. */
-const HOSTILE_NUMBERS = ["-1", "0", "1.5", "1e400", "-1e400", "9007199254740993", "18446744073709551616", "1e308", "-0", "0.1e-400"] as const;
+const HOSTILE_NUMBERS = [
+  "-1",
+  "0",
+  "1.5",
+  "1e400",
+  "-1e400",
+  "9007199254740993",
+  "18446744073709551616",
+  "1e308",
+  "-0",
+  "0.1e-400",
+] as const;
 
 /** JSON text that stands for itself. */
 export class Raw {
@@ -34,13 +80,21 @@ export function toText(value: unknown): string {
   if (value instanceof Raw) return value.text;
   if (Array.isArray(value)) return `[${value.map(toText).join(",")}]`;
   if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? "null";
-  return `{${Object.entries(value).map(([name, member]) => `${JSON.stringify(name)}:${toText(member)}`).join(",")}}`;
+  return `{${Object.entries(value)
+    .map(([name, member]) => `${JSON.stringify(name)}:${toText(member)}`)
+    .join(",")}}`;
 }
 
 function resolve(values: Values, schema: Schema): Schema {
   const reference = schema["$ref"];
   if (typeof reference !== "string") return schema;
-  const found = reference.slice(2).split("/").reduce<unknown>((at, name) => (at as Schema | undefined)?.[name.replaceAll("~1", "/").replaceAll("~0", "~")], values.document);
+  const found = reference
+    .slice(2)
+    .split("/")
+    .reduce<unknown>(
+      (at, name) => (at as Schema | undefined)?.[name.replaceAll("~1", "/").replaceAll("~0", "~")],
+      values.document,
+    );
   return resolve(values, (found ?? {}) as Schema);
 }
 
@@ -69,10 +123,18 @@ export function anyValue(random: Random, depth = 0): unknown {
   if (roll === 1) return random.chance(0.5);
   if (roll === 2) return random.int(1_000_000) / (random.chance(0.5) ? 1 : 7);
   if (roll === 3) return random.pick(WORDS);
-  if (roll === 4) return new Raw(random.pick(["1.0", "1e2", '"\\u00e9"', '{ "b" : 1 }', "[\n1\n]", "12345678901234567890"]));
+  if (roll === 4)
+    return new Raw(
+      random.pick(["1.0", "1e2", '"\\u00e9"', '{ "b" : 1 }', "[\n1\n]", "12345678901234567890"]),
+    );
   const count = random.int(4);
   if (roll === 5) return Array.from({ length: count }, () => anyValue(random, depth + 1));
-  return Object.fromEntries(Array.from({ length: count }, (_, index) => [`${random.pick(WORDS)}${index}`, anyValue(random, depth + 1)]));
+  return Object.fromEntries(
+    Array.from({ length: count }, (_, index) => [
+      `${random.pick(WORDS)}${index}`,
+      anyValue(random, depth + 1),
+    ]),
+  );
 }
 
 function sampleObject(values: Values, schema: Schema): Record<string, unknown> {
@@ -86,7 +148,11 @@ function sampleObject(values: Values, schema: Schema): Record<string, unknown> {
   }
   const more = schema["additionalProperties"];
   if (typeof more === "object" && more !== null) {
-    for (let count = random.int(4); count > 0; count -= 1) out[`${random.pick(["team", "ticket", "é", "a.b", "x y"])}${random.int(5)}`] = sample(values, more as Schema);
+    for (let count = random.int(4); count > 0; count -= 1)
+      out[`${random.pick(["team", "ticket", "é", "a.b", "x y"])}${random.int(5)}`] = sample(
+        values,
+        more as Schema,
+      );
   }
   return out;
 }
@@ -129,14 +195,30 @@ export function hostileValue(random: Random): unknown {
 export function spoil(random: Random, value: unknown): unknown {
   if (typeof value !== "object" || value === null || value instanceof Raw) return hostileValue(random);
   if (Array.isArray(value)) {
-    if (value.length === 0 || random.chance(0.2)) return random.chance(0.5) ? [...value, hostileValue(random)] : hostileValue(random);
+    if (value.length === 0 || random.chance(0.2))
+      return random.chance(0.5) ? [...value, hostileValue(random)] : hostileValue(random);
     const at = random.int(value.length);
     return value.map((item, index) => (index === at ? spoil(random, item) : item));
   }
   const entries = Object.entries(value);
   const roll = random.int(10);
-  if (entries.length === 0 || roll < 2) return { ...value, [random.pick(["unknown", "__proto__x", "revision", "deleted_at_ms", "", "é", "a/b~c", "x".repeat(3_000)])]: hostileValue(random) };
+  if (entries.length === 0 || roll < 2)
+    return {
+      ...value,
+      [random.pick([
+        "unknown",
+        "__proto__x",
+        "revision",
+        "deleted_at_ms",
+        "",
+        "é",
+        "a/b~c",
+        "x".repeat(3_000),
+      ])]: hostileValue(random),
+    };
   const [name] = random.pick(entries);
   if (roll < 4) return Object.fromEntries(entries.filter(([other]) => other !== name));
-  return Object.fromEntries(entries.map(([other, member]) => [other, other === name ? spoil(random, member) : member]));
+  return Object.fromEntries(
+    entries.map(([other, member]) => [other, other === name ? spoil(random, member) : member]),
+  );
 }

@@ -24,7 +24,8 @@ export function mountSmallDisk(bytes: number): SmallDisk | string {
     return `mount -t tmpfs: ${mounted.stderr.toString().trim() || `exit code ${mounted.exitCode}`}`;
   }
   const ballast = join(path, "ballast");
-  const used = (): number => Number(Bun.spawnSync(["df", "--output=used", "-B1", path]).stdout.toString().trim().split("\n").at(-1));
+  const used = (): number =>
+    Number(Bun.spawnSync(["df", "--output=used", "-B1", path]).stdout.toString().trim().split("\n").at(-1));
   return {
     path,
     bytes,

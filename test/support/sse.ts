@@ -81,6 +81,10 @@ export async function openSse(port: number, options: SseOptions): Promise<SseStr
     close: () => resolve(reader.head?.status ?? null),
   });
   const headers = { host: "127.0.0.1", accept: "text/event-stream", ...options.headers };
-  wire.send(`GET ${options.path} HTTP/1.1\r\n${Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n`);
+  wire.send(
+    `GET ${options.path} HTTP/1.1\r\n${Object.entries(headers)
+      .map(([name, value]) => `${name}: ${value}\r\n`)
+      .join("")}\r\n`,
+  );
   return { wire, ended };
 }

@@ -41,27 +41,44 @@ export function readTranscript(ndjson: string): Transcript {
   let head = Buffer.alloc(32);
   const heads = [head.toString("hex")];
   for (const { text } of lines) {
-    head = createHash("sha256").update(head).update(text.slice(text.indexOf('"seq":'))).digest() as Buffer<ArrayBuffer>;
+    head = createHash("sha256")
+      .update(head)
+      .update(text.slice(text.indexOf('"seq":')))
+      .digest() as Buffer<ArrayBuffer>;
     heads.push(head.toString("hex"));
   }
   return { lines, heads };
 }
 
 /** What is wrong with a transcript by itself and against what the session says of it. */
-export function transcriptFaults(transcript: Transcript, session: { last_seq: number; head: string }): string[] {
+export function transcriptFaults(
+  transcript: Transcript,
+  session: { last_seq: number; head: string },
+): string[] {
   const faults: string[] = [];
   const gap = transcript.lines.findIndex(({ seq }, index) => seq !== index + 1);
   if (gap !== -1) faults.push(`line ${gap + 1} has seq ${transcript.lines[gap]?.seq}`);
-  if (session.last_seq !== transcript.lines.length) faults.push(`the session says ${session.last_seq} entries, the transcript has ${transcript.lines.length}`);
-  if (session.head !== transcript.heads.at(-1)) faults.push(`the session's head is not that of its ${transcript.lines.length} lines`);
+  if (session.last_seq !== transcript.lines.length)
+    faults.push(
+      `the session says ${session.last_seq} entries, the transcript has ${transcript.lines.length}`,
+    );
+  if (session.head !== transcript.heads.at(-1))
+    faults.push(`the session's head is not that of its ${transcript.lines.length} lines`);
   return faults;
 }
 
 /** The whole transcript of a session of a running server, and what is wrong with it by itself. */
-export async function fetchTranscript(server: Server, session_id: string): Promise<Transcript & { faults: string[] }> {
+export async function fetchTranscript(
+  server: Server,
+  session_id: string,
+): Promise<Transcript & { faults: string[] }> {
   const answer = await server.call("GET", `/v1/sessions/${session_id}/transcript`);
-  if (answer.status !== 200) throw new Error(`transcript: ${answer.status} ${(await answer.text()).slice(0, 300)}`);
+  if (answer.status !== 200)
+    throw new Error(`transcript: ${answer.status} ${(await answer.text()).slice(0, 300)}`);
   const transcript = readTranscript(await answer.text());
-  const session = (await (await server.call("GET", `/v1/sessions/${session_id}`)).json()) as { last_seq: number; head: string };
+  const session = (await (await server.call("GET", `/v1/sessions/${session_id}`)).json()) as {
+    last_seq: number;
+    head: string;
+  };
   return { ...transcript, faults: transcriptFaults(transcript, session) };
 }

@@ -70,7 +70,10 @@ function wireOf(socket: Bun.Socket<WireState>, closed: Promise<void>): Wire {
 }
 
 /** A connection to a local port. Throws when nobody listens. */
-export async function connect(port: number, on: { data: (bytes: Uint8Array) => void; close?: () => void }): Promise<Wire> {
+export async function connect(
+  port: number,
+  on: { data: (bytes: Uint8Array) => void; close?: () => void },
+): Promise<Wire> {
   const { promise: closed, resolve } = Promise.withResolvers<void>();
   const onClose = (): void => {
     resolve();
@@ -87,7 +90,9 @@ export interface Listening {
 }
 
 /** Accepts connections on a free local port. `accept` gives what is done with the bytes of each. */
-export function listen(accept: (wire: Wire) => { data: (bytes: Uint8Array) => void; close?: () => void }): Listening {
+export function listen(
+  accept: (wire: Wire) => { data: (bytes: Uint8Array) => void; close?: () => void },
+): Listening {
   const server = Bun.listen<WireState>({
     hostname: "127.0.0.1",
     port: 0,
@@ -95,7 +100,13 @@ export function listen(accept: (wire: Wire) => { data: (bytes: Uint8Array) => vo
       ...HANDLERS,
       open(socket) {
         const { promise: closed, resolve } = Promise.withResolvers<void>();
-        const state: WireState = { waiting: [], ending: false, closed: false, onData: () => undefined, onClose: resolve };
+        const state: WireState = {
+          waiting: [],
+          ending: false,
+          closed: false,
+          onData: () => undefined,
+          onClose: resolve,
+        };
         socket.data = state;
         const on = accept(wireOf(socket, closed));
         state.onData = on.data;
@@ -132,7 +143,11 @@ function readHead(text: string): AnswerHead {
   return { status, headers };
 }
 
-type BodyFraming = { form: "none" } | { form: "length"; left: number } | { form: "chunks"; left: number; last: boolean } | { form: "close" };
+type BodyFraming =
+  | { form: "none" }
+  | { form: "length"; left: number }
+  | { form: "chunks"; left: number; last: boolean }
+  | { form: "close" };
 
 /** Reads one answer out of pieces as they come. */
 export class AnswerReader {
@@ -162,7 +177,9 @@ export class AnswerReader {
   }
 
   #takeHead(): boolean {
-    const end = Buffer.from(this.#pending.buffer, this.#pending.byteOffset, this.#pending.byteLength).indexOf("\r\n\r\n");
+    const end = Buffer.from(this.#pending.buffer, this.#pending.byteOffset, this.#pending.byteLength).indexOf(
+      "\r\n\r\n",
+    );
     if (end === -1) return false;
     const head = readHead(decoder.decode(this.#pending.subarray(0, end)));
     this.#pending = this.#pending.subarray(end + 4);
@@ -170,7 +187,8 @@ export class AnswerReader {
     this.head = head;
     const length = head.headers.get("content-length");
     if (this.#is_head || head.status === 204 || head.status === 304) this.done = true;
-    else if (head.headers.get("transfer-encoding")?.toLowerCase().includes("chunked") === true) this.#framing = { form: "chunks", left: 0, last: false };
+    else if (head.headers.get("transfer-encoding")?.toLowerCase().includes("chunked") === true)
+      this.#framing = { form: "chunks", left: 0, last: false };
     else if (length === undefined) this.#framing = { form: "close" };
     else if (Number(length) === 0) this.done = true;
     else this.#framing = { form: "length", left: Number(length) };
@@ -232,7 +250,11 @@ export interface ExchangeOptions {
 }
 
 /** Sends bytes on a connection of their own and reads the answer; null when the connection ends before a whole head. */
-export async function exchange(port: number, request: Uint8Array | string, options: ExchangeOptions = {}): Promise<Answer | null> {
+export async function exchange(
+  port: number,
+  request: Uint8Array | string,
+  options: ExchangeOptions = {},
+): Promise<Answer | null> {
   const reader = new AnswerReader(options.is_head);
   const pieces: Uint8Array[] = [];
   const { promise: over, resolve } = Promise.withResolvers<void>();
@@ -265,13 +287,23 @@ export async function exchange(port: number, request: Uint8Array | string, optio
 }
 
 /** A request as bytes; `connection: close` unless given. Host and length are added when absent. */
-export function requestBytes(method: string, target: string, headers: Record<string, string>, body: Uint8Array | string = ""): Uint8Array {
+export function requestBytes(
+  method: string,
+  target: string,
+  headers: Record<string, string>,
+  body: Uint8Array | string = "",
+): Uint8Array {
   const bytes = typeof body === "string" ? Buffer.from(body) : body;
   const given = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
   const lines = [`${method} ${target} HTTP/1.1`];
   if (!given.has("host")) lines.push("host: 127.0.0.1");
   if (!given.has("connection")) lines.push("connection: close");
-  if (!given.has("content-length") && !given.has("transfer-encoding") && (bytes.byteLength > 0 || !["GET", "HEAD", "DELETE"].includes(method))) lines.push(`content-length: ${bytes.byteLength}`);
+  if (
+    !given.has("content-length") &&
+    !given.has("transfer-encoding") &&
+    (bytes.byteLength > 0 || !["GET", "HEAD", "DELETE"].includes(method))
+  )
+    lines.push(`content-length: ${bytes.byteLength}`);
   for (const [name, value] of Object.entries(headers)) lines.push(`${name}: ${value}`);
   return Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`), bytes]);
 }

@@ -145,7 +145,7 @@ async function appendFrames(
   const lines = await freshLines(planned, options.received_at_ms);
   const unframed = await unframedLines(parts.db, head, parts.cache, Number.MAX_SAFE_INTEGER, lines);
   // What is stored is certified by the new head only if it gives the old one.
-  requireHead(head, unframed);
+  requireHead(head, unframed.block, unframed.head_before, unframed.block.first_seq - 1);
   const frames = await buildFrames(unframed.block, cutFrames(unframed.block.starts), unframed.head_before);
   const last = frames.at(-1);
   assert(last !== undefined, "there are entries to append");

@@ -27,7 +27,7 @@ const MIB = 1024 * 1024;
  * Pages of the writer's working set: indexes of a store of some gigabytes. Trims matter little
  * (transcripts.md 7).
  */
-const WRITER_CACHE_BYTES = 32 * MIB;
+const WRITER_CACHE_BYTES = 96 * MIB;
 /** One for each reading connection; the system's page cache stands behind it. */
 const READER_CACHE_BYTES = 16 * MIB;
 /** Pages in the log before a commit moves them into the file: 4 MiB, about 14 ms (transcripts.md 7). */

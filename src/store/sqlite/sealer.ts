@@ -145,7 +145,6 @@ export function createSealer(options: SealerOptions): Sealer {
     const unframed = await unframedLines(db, head, cache, limit("seal_rows_count"));
     const { block, merged, row_count } = unframed;
     const whole = head.sealed_through_seq + row_count === head.last_seq;
-    if (whole) requireHead(head, unframed);
     const cuts = cutFrames(block.starts).filter((cut) => all || cut.complete);
     const frames = await buildFrames(block, cuts, unframed.head_before);
     const last = frames.at(-1);
@@ -155,6 +154,8 @@ export function createSealer(options: SealerOptions): Sealer {
       if (tail !== undefined) tail.bytes = Math.min(tail.bytes, block.bytes.byteLength);
       return;
     }
+    // The chain goes on from the frames, so that each line is hashed once.
+    if (whole) requireHead(head, block, last.head, last.last_seq);
     const sealed = await writer.run(() => store(head, frames, merged), { lazy: mayWait() });
     if (sealed) {
       const bytes = (block.starts[last.last_seq + 1 - block.first_seq] ?? 0) - (merged?.raw_bytes ?? 0);

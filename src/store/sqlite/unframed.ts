@@ -79,10 +79,10 @@ export async function unframedLines(
   };
 }
 
-/** The lines give the head that the store holds. Errors: `integrity_failed`. */
-export function requireHead(head: HeadRow, { block, head_before }: Unframed): void {
-  const end = headAfterLines(head_before, block.bytes, block.starts, 0, head.last_seq + 1 - block.first_seq);
-  if (!Buffer.from(end).equals(head.head))
+/** The lines behind a seq, whose head is given, lead to the head that the store holds. Errors: `integrity_failed`. */
+export function requireHead(head: HeadRow, block: LineBlock, known: Uint8Array, known_seq: number): void {
+  const [from, to] = [known_seq + 1 - block.first_seq, head.last_seq + 1 - block.first_seq];
+  if (!Buffer.from(headAfterLines(known, block.bytes, block.starts, from, to)).equals(head.head))
     throw new Problem("integrity_failed", "The entries of a session do not give its head.");
 }
 
