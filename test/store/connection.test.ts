@@ -85,7 +85,7 @@ describe("a writing connection", () => {
       busy_timeout: 15_000,
       temp_store: 2,
       mmap_size: 0,
-      cache_size: -32_768,
+      cache_size: -98_304,
       wal_autocheckpoint: 1_000,
       journal_size_limit: 67_108_864,
       fullfsync: 1,

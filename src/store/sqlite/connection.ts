@@ -23,10 +23,7 @@ export interface WriterOptions {
 export type SqliteErrorKind = "full" | "busy" | "corrupt" | "io" | "constraint" | "other";
 
 const MIB = 1024 * 1024;
-/**
- * Pages of the writer's working set: indexes of a store of some gigabytes. Trims matter little
- * (transcripts.md 7).
- */
+/** The writer reads hot rows back to seal them: with a third of this each seal took 0.8 ms instead of 0.3. Used only as far as it fills. */
 const WRITER_CACHE_BYTES = 96 * MIB;
 /** One for each reading connection; the system's page cache stands behind it. */
 const READER_CACHE_BYTES = 16 * MIB;
