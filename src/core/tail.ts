@@ -3,6 +3,7 @@
  * reads once more, and waits. It holds one batch at most, so a slow reader costs nothing.
  */
 import { invalid } from "../errors.ts";
+import { type BytesCache, createBytesCache } from "../lib/bytes-cache.ts";
 import { limit } from "../limits.ts";
 import type { SessionHead } from "../store/contract.ts";
 import type { Context } from "./context.ts";
@@ -10,11 +11,23 @@ import type { Position } from "./append.ts";
 import { dropped, inlined } from "./entry.ts";
 import { getSession } from "./session.ts";
 
-export type TailStep =
-  /** Wire lines with newlines; large ones as previews. */
-  | { step: "entries"; pieces: Uint8Array[]; first_seq: number; last_seq: number }
-  /** Nothing came for the time that was given. */
-  | { step: "quiet" };
+/** Wire lines with newlines; large ones as previews. */
+export interface TailBatch {
+  step: "entries";
+  pieces: Uint8Array[];
+  first_seq: number;
+  last_seq: number;
+}
+
+/** `quiet`: nothing came for the time that was given. */
+export type TailStep = TailBatch | { step: "quiet" };
+
+/** Batches that were read last: tails of one session that stand at the same place are given the same one. */
+export type TailBatches = BytesCache<TailBatch>;
+
+export function createTailBatches(): TailBatches {
+  return createBytesCache(limit("tail_cache_bytes"));
+}
 
 export interface Tail {
   readonly generation: string;
@@ -30,6 +43,7 @@ export async function openTail(
   context: Context,
   session_id: string,
   after: Position | undefined,
+  batches: TailBatches = createTailBatches(),
 ): Promise<Tail> {
   const { construct_id, last_seq, head, dropped_through_seq } = await getSession(context, session_id);
   const foreign = after?.generation !== undefined && after.generation !== context.store.generation;
@@ -56,24 +70,33 @@ export async function openTail(
       if (rung) wake();
     });
 
-  const read = async (): Promise<TailStep | null> => {
-    const current = await context.store.entries.head(session_id);
-    if (current === null || current.last_seq <= position) return null;
+  const readBatch = async (key: string, through_seq: number): Promise<TailBatch | null> => {
     const lines = await context.store.entries.read(session_id, {
       from_seq: position + 1,
-      through_seq: current.last_seq,
+      through_seq,
       direction: "forward",
       limit: limit("page_items_count"),
       max_bytes: limit("tail_batch_bytes"),
     });
     if (lines.first_seq === null || lines.last_seq === null) return null;
-    position = lines.last_seq;
-    return {
-      step: "entries",
-      pieces: lines.pieces.flatMap(inlined),
-      first_seq: lines.first_seq,
-      last_seq: lines.last_seq,
-    };
+    const { first_seq, last_seq: end_seq } = lines;
+    const pieces = lines.pieces.flatMap(inlined);
+    const batch: TailBatch = { step: "entries", pieces, first_seq, last_seq: end_seq };
+    batches.set(
+      key,
+      batch,
+      pieces.reduce((sum, piece) => sum + piece.byteLength, 0),
+    );
+    return batch;
+  };
+
+  const read = async (): Promise<TailBatch | null> => {
+    const current = await context.store.entries.head(session_id);
+    if (current === null || current.last_seq <= position) return null;
+    const key = `${session_id}:${position + 1}`;
+    const batch = batches.get(key) ?? (await readBatch(key, current.last_seq));
+    if (batch !== null) position = batch.last_seq;
+    return batch;
   };
 
   return {

@@ -3,6 +3,7 @@
  */
 import type { Context } from "../core/context.ts";
 import { appendEntries } from "../core/append.ts";
+import { createLane } from "../lib/lane.ts";
 import { limit } from "../limits.ts";
 import { AppendBody, AppendResult, EntryCreate, type SentEntry } from "../schema/entry.ts";
 import { jsonAnswer } from "./answer.ts";
@@ -32,6 +33,9 @@ async function* counted(
   }
 }
 
+/** The clients of a busy server all write at once; a health check is not to wait for all of them. */
+const enter = createLane(limit("appends_per_turn_count"));
+
 /** The entries of an append and the bytes that brought them. */
 async function readSent(call: Call): Promise<{ sent: SentEntry[]; bytes: number }> {
   if (bodyType(call.request, ["application/json", NDJSON]) === NDJSON) {
@@ -42,6 +46,7 @@ async function readSent(call: Call): Promise<{ sent: SentEntry[]; bytes: number 
     return { sent, bytes: total.bytes };
   }
   const body = await readBody(call.request, limit("json_body_bytes"));
+  await enter();
   return { sent: parseAppendJson(body), bytes: body.byteLength };
 }
 

@@ -4,8 +4,7 @@
  */
 import type { Context } from "../core/context.ts";
 import type { Position } from "../core/append.ts";
-import { type BytesCache, createBytesCache } from "../lib/bytes-cache.ts";
-import { openTail, type Tail, type TailStep } from "../core/tail.ts";
+import { createTailBatches, openTail, type Tail, type TailBatch } from "../core/tail.ts";
 import { invalid, Problem } from "../errors.ts";
 import type { Log } from "../lib/log.ts";
 import { lineStarts } from "../lib/wire-line.ts";
@@ -45,7 +44,7 @@ const EVENTS = { entry: schemaOf(Entry), reset: schemaOf(TailPosition), error: s
 
 /** The tail of a session. */
 export function tailOperations(context: Context, state: DoorState, options: TailOptions): Operation[] {
-  const sent: SentBatches = createBytesCache(limit("tail_cache_bytes"));
+  const batches = createTailBatches();
   return [
     operation(
       {
@@ -67,13 +66,13 @@ export function tailOperations(context: Context, state: DoorState, options: Tail
         problems: ["not_found", "gone"],
       },
       async (call, { after }) => {
-        const tail = await openTail(context, idOf(call), resumePosition(call) ?? after);
+        const tail = await openTail(context, idOf(call), resumePosition(call) ?? after, batches);
         // Counted without a wait before the tail is among them: else many at once would all find room.
         if (state.tails.size >= options.tails_count) {
           tail.close();
           throw new Problem("busy", "Too many tails are open.", { retry_after_s: 5 });
         }
-        const body = streamTail(call, tail, sent, state, options);
+        const body = streamTail(call, tail, state, options);
         return new Response(body, {
           headers: {
             "Content-Type": "text/event-stream",
@@ -98,7 +97,6 @@ function resumePosition(call: Call): Position | undefined {
 function streamTail(
   call: Call,
   tail: Tail,
-  sent: SentBatches,
   state: DoorState,
   options: TailOptions,
 ): ReadableStream<Uint8Array> {
@@ -113,7 +111,7 @@ function streamTail(
           return first;
         }
         const step = await tail.next(options.heartbeat_ms);
-        return step.step === "quiet" ? HEARTBEAT : sharedEvents(sent, idOf(call), tail.generation, step);
+        return step.step === "quiet" ? HEARTBEAT : eventsOf(tail.generation, step);
       },
       farewell: (problem) =>
         encoder.encode(
@@ -139,23 +137,17 @@ function openingOf({ generation, reset }: Tail): Uint8Array {
   );
 }
 
-/** Batches as they were sent last: tails of one session that have caught up all want the same bytes. */
-type SentBatches = BytesCache<Uint8Array>;
+/** The bytes of batches, which many tails send: made once, and forgotten with the batch. */
+const events = new WeakMap<TailBatch, Uint8Array>();
 
-function sharedEvents(
-  sent: SentBatches,
-  session_id: string,
-  generation: string,
-  step: TailStep & { step: "entries" },
-): Uint8Array {
-  const key = `${generation}:${session_id}:${step.first_seq}:${step.last_seq}`;
-  const found = sent.get(key) ?? entryEvents(generation, step);
-  sent.set(key, found, found.byteLength);
-  return found;
+function eventsOf(generation: string, batch: TailBatch): Uint8Array {
+  const bytes = events.get(batch) ?? entryEvents(generation, batch);
+  events.set(batch, bytes);
+  return bytes;
 }
 
 /** The lines of a batch as events. A line ends with its newline, so that one more ends the event. */
-function entryEvents(generation: string, { pieces, first_seq }: TailStep & { step: "entries" }): Uint8Array {
+function entryEvents(generation: string, { pieces, first_seq }: TailBatch): Uint8Array {
   const lines = pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
   const starts = lineStarts(lines);
   const parts: Uint8Array[] = [];

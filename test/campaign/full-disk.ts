@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { Problem } from "../../src/errors.ts";
 import { system_ids } from "../../src/lib/ids.ts";
 import type { AppendResult } from "../../src/schema/entry.ts";
+import { limit } from "../../src/limits.ts";
 import { type CampaignOptions, type CampaignResult, createRandom, type Random } from "../support/campaign.ts";
 import {
   checkReads,
@@ -56,11 +57,7 @@ async function strike(
   counts.rounds += 1;
   counts.members += members.length;
   if (refused.length > 0) counts.struck += 1;
-  // One tick of rows is one group: all of it, or nothing.
-  if (rows_only && refused.length > 0 && refused.length < members.length)
-    ledger.fail(
-      `${name}: of one group ${members.length - refused.length} were acknowledged and ${refused.length} refused`,
-    );
+  if (rows_only) checkGroups(ledger, told, name);
   if (refused.length > 0 && refused.length < members.length) counts.torn_groups += 1;
   for (const one of told)
     ledger.note(
@@ -90,6 +87,19 @@ async function strike(
   }
   const failure = await store.failure();
   if (failure !== null) ledger.fail(`${name}: the writer gave up: ${failure}`);
+}
+
+/** One tick of rows is cut into groups, each of which is stored whole or not at all. */
+function checkGroups(ledger: Ledger, told: readonly { result: unknown }[], name: string): void {
+  const size = limit("writer_group_count");
+  for (let from = 0; from < told.length; from += size) {
+    const group = told.slice(from, from + size);
+    const refused_count = group.filter(({ result }) => result === null).length;
+    if (refused_count > 0 && refused_count < group.length)
+      ledger.fail(
+        `${name}: of one group ${group.length - refused_count} were acknowledged and ${refused_count} refused`,
+      );
+  }
 }
 
 function checkFile(path: string): string[] {

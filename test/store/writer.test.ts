@@ -5,6 +5,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Problem } from "../../src/errors.ts";
+import { nextTurn } from "../../src/lib/turn.ts";
+import { limit } from "../../src/limits.ts";
 import { createWriter } from "../../src/store/sqlite/writer.ts";
 
 let folder: string;
@@ -32,9 +34,32 @@ const code = (reason: unknown): string => (reason instanceof Problem ? reason.co
 describe("the writer", () => {
   test("commits what arrives together in one transaction", async () => {
     const writer = createWriter(db);
-    await Promise.all(Array.from({ length: 64 }, (_, index) => writer.run(insert(`t${index}`))));
-    expect(writer.stats).toMatchObject({ commit_count: 1, member_count: 64 });
-    expect(stored()).toEqual(Array.from({ length: 64 }, (_, index) => `t${index}`));
+    await Promise.all(Array.from({ length: 20 }, (_, index) => writer.run(insert(`t${index}`))));
+    expect(writer.stats).toMatchObject({ commit_count: 1, member_count: 20 });
+    expect(stored()).toEqual(Array.from({ length: 20 }, (_, index) => `t${index}`));
+  });
+
+  test("waits while each turn brings more, so that all of it shares one transaction", async () => {
+    const writer = createWriter(db);
+    const writing: Promise<number>[] = [];
+    for (let turn = 0; turn < limit("writer_turns_count"); turn += 1) {
+      writing.push(writer.run(insert(`t${turn}`)));
+      await nextTurn();
+    }
+    await Promise.all(writing);
+    expect(writer.stats).toMatchObject({ commit_count: 1, member_count: limit("writer_turns_count") });
+  });
+
+  test("waits writer_turns_count turns and no longer", async () => {
+    const writer = createWriter(db);
+    const writing: Promise<number>[] = [];
+    for (let turn = 0; turn < limit("writer_turns_count") + 5; turn += 1) {
+      writing.push(writer.run(insert(`t${turn}`)));
+      await nextTurn();
+    }
+    expect(writer.stats.commit_count).toBe(1);
+    await Promise.all(writing);
+    expect(writer.stats.commit_count).toBe(2);
   });
 
   test("undoes a refused member alone", async () => {

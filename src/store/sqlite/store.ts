@@ -7,6 +7,7 @@ import type { Log } from "../../lib/log.ts";
 import { limit } from "../../limits.ts";
 import type { Store, StoreStats } from "../contract.ts";
 import { append } from "./append.ts";
+import { createCheckpointer } from "./checkpointer.ts";
 import { classifySqliteError, closeConnection, openReader } from "./connection.ts";
 import {
   constructCountSql,
@@ -67,7 +68,8 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
   const { path, clock, log } = options;
   const reader = openReader(path);
   const pool = createReaderPool(path);
-  const writer = createWriter(options.writer);
+  const writer = createWriter(options.writer, undefined, () => checkpointer.noteCommit());
+  const checkpointer = createCheckpointer(options.writer, path, writer);
   const cache: BytesCache<LineBlock> = createBytesCache(limit("frame_cache_bytes"));
   const sealer = createSealer({
     db: options.writer,
@@ -147,6 +149,7 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
       await sealer.stop();
       await writer.close();
       await pool.close();
+      await checkpointer.close();
       closeConnections(reader, options.writer);
     },
   };

@@ -29,6 +29,10 @@ export interface Writer {
   admit(bytes: number): () => void;
   /** Resolves with the reason when nothing more can be written. */
   readonly failed: Promise<string>;
+  /** Begins no transaction until the returned function is called; work is queued meanwhile. */
+  hold(): () => void;
+  /** Stops for good, as after a final engine error. */
+  fail(reason: string): void;
   /** Throws `unavailable` after a final engine error. */
   requireReady(): void;
   readonly stats: { queue_count: number; member_count: number; commit_count: number; failed_count: number };
@@ -57,17 +61,27 @@ function isPromise(value: unknown): boolean {
 export function createWriter(
   db: Database,
   commit: (db: Database) => void = (open) => void run(open, COMMIT),
+  noteCommit: () => void = () => undefined,
 ): Writer {
   const queue: Member[] = [];
   const lazy: Member[] = [];
   const stats = { queue_count: 0, member_count: 0, commit_count: 0, failed_count: 0 };
-  const { promise: failed, resolve: fail } = Promise.withResolvers<string>();
+  const { promise: failed, resolve: tellFailed } = Promise.withResolvers<string>();
   let admitted_bytes = 0;
   let scheduled = false;
+  let held = false;
+  /** Of the group that comes next: turns it waited, and how long the queue was then. */
+  let waited_turns = 0;
+  let waited_count = 0;
   let lazy_timer: ReturnType<typeof setTimeout> | null = null;
   let failure: string | null = null;
   let closed = false;
   let when_empty: (() => void) | null = null;
+
+  function fail(reason: string): void {
+    failure ??= reason;
+    tellFailed(failure);
+  }
 
   /** The public form of an engine error; a final one stops the writer. */
   function engineProblem(error: unknown): Problem {
@@ -82,8 +96,7 @@ export function createWriter(
         cause: error,
         retry_after_s: 1,
       });
-    failure = error instanceof Error ? error.message : String(error);
-    fail(failure);
+    fail(error instanceof Error ? error.message : String(error));
     return new Problem("unavailable", "The database failed; the outcome of this request is unknown.", {
       cause: error,
       retry_after_s: 5,
@@ -154,8 +167,21 @@ export function createWriter(
     return most;
   }
 
+  /** While each turn brings more, the group waits for it: all of it shares one sync. */
+  function waitsForMore(): boolean {
+    const grows = queue.length > waited_count && queue.length < limit("writer_group_count");
+    if (!grows || waited_turns >= limit("writer_turns_count")) return false;
+    waited_turns += 1;
+    waited_count = queue.length;
+    return true;
+  }
+
   function drain(): void {
     scheduled = false;
+    if (held) return;
+    if (waitsForMore()) return schedule();
+    waited_turns = 0;
+    waited_count = 0;
     if (lazy_timer !== null) {
       clearTimeout(lazy_timer);
       lazy_timer = null;
@@ -163,8 +189,10 @@ export function createWriter(
     const members = [...queue.splice(0, groupSize()), ...lazy.splice(0)];
     stats.queue_count = queue.length;
     if (members.length > 0) {
-      if (failure === null) runGroup(members);
-      else
+      if (failure === null) {
+        runGroup(members);
+        if (failure === null) noteCommit();
+      } else
         tellAll(
           members,
           new Problem("unavailable", "The database failed; the server is about to restart.", {
@@ -204,6 +232,14 @@ export function createWriter(
   return {
     failed,
     stats,
+    fail,
+    hold() {
+      held = true;
+      return () => {
+        held = false;
+        if (queue.length + lazy.length > 0) schedule();
+      };
+    },
     requireReady,
     admit(bytes) {
       if (admitted_bytes > 0 && admitted_bytes + bytes > limit("writer_queue_bytes")) throw tooMuch();
