@@ -70,9 +70,12 @@ export async function openTail(
       if (rung) wake();
     });
 
-  const readBatch = async (key: string, through_seq: number): Promise<TailBatch | null> => {
+  const readBatch = async (
+    from_seq: number,
+    through_seq: number,
+  ): Promise<{ value: TailBatch; bytes: number } | null> => {
     const lines = await context.store.entries.read(session_id, {
-      from_seq: position + 1,
+      from_seq,
       through_seq,
       direction: "forward",
       limit: limit("page_items_count"),
@@ -81,20 +84,19 @@ export async function openTail(
     if (lines.first_seq === null || lines.last_seq === null) return null;
     const { first_seq, last_seq: end_seq } = lines;
     const pieces = lines.pieces.flatMap(inlined);
-    const batch: TailBatch = { step: "entries", pieces, first_seq, last_seq: end_seq };
-    batches.set(
-      key,
-      batch,
-      pieces.reduce((sum, piece) => sum + piece.byteLength, 0),
-    );
-    return batch;
+    return {
+      value: { step: "entries", pieces, first_seq, last_seq: end_seq },
+      bytes: pieces.reduce((sum, piece) => sum + piece.byteLength, 0),
+    };
   };
 
   const read = async (): Promise<TailBatch | null> => {
     const current = await context.store.entries.head(session_id);
     if (current === null || current.last_seq <= position) return null;
-    const key = `${session_id}:${position + 1}`;
-    const batch = batches.get(key) ?? (await readBatch(key, current.last_seq));
+    const from_seq = position + 1;
+    const batch = await batches.load(`${session_id}:${from_seq}`, () =>
+      readBatch(from_seq, current.last_seq),
+    );
     if (batch !== null) position = batch.last_seq;
     return batch;
   };

@@ -1,6 +1,7 @@
 /** Successful answers of finished text: JSON with its entity tag, compressed when that was asked for. */
+import { pipeline, Readable } from "node:stream";
 import { promisify } from "node:util";
-import { gzip, zstdCompress } from "node:zlib";
+import { constants, createGzip, gzip, zstdCompress } from "node:zlib";
 import type { Created } from "../core/create.ts";
 import type { Call } from "./call.ts";
 import { entityTag, isKnown } from "./conditional.ts";
@@ -47,6 +48,14 @@ async function compressed(
 /** Each piece as a zstd frame of its own, which together are one zstd stream. */
 export async function* zstdFrames(pieces: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
   for await (const piece of pieces) yield compressors.zstd(piece);
+}
+
+/** One gzip stream of all pieces, each of which can be read as soon as it came. Compression runs on the thread pool. */
+export async function* gzipped(pieces: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const zip = createGzip({ flush: constants.Z_SYNC_FLUSH });
+  // What fails here fails the reading below.
+  pipeline(Readable.from(pieces), zip, () => undefined);
+  for await (const chunk of zip) yield chunk as Uint8Array;
 }
 
 /** An answer of finished text or bytes. Compression runs on the thread pool. */

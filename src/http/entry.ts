@@ -7,9 +7,9 @@ import { type EntriesPage, getEntry, pageEntries, streamEntries } from "../core/
 import { invalid } from "../errors.ts";
 import { limit } from "../limits.ts";
 import { Entry, EntryKind, EntryPage } from "../schema/entry.ts";
-import { bodyAnswer, linkToNext, notModified, zstdFrames } from "./answer.ts";
+import { bodyAnswer, gzipped, linkToNext, notModified, zstdFrames } from "./answer.ts";
 import { type Call, idOf, seqOf } from "./call.ts";
-import { namesZstd, prefersNdjson } from "./negotiate.ts";
+import { prefersNdjson, streamCoding } from "./negotiate.ts";
 import { empty, json, NDJSON, type Operation, operation } from "./operation.ts";
 import { LIST_QUERY, many, type QueryOf, whole } from "./parameter.ts";
 import { linesAnswer, type StreamOptions } from "./stream.ts";
@@ -139,9 +139,13 @@ async function streamRange(
     ...(kind && { kinds: kind }),
   };
   const pieces = await streamEntries(context, idOf(call), range);
-  const headers = { Vary: "Accept, Accept-Encoding" };
-  if (!namesZstd(call.request)) return linesAnswer(call, pieces, headers, options);
-  return linesAnswer(call, zstdFrames(pieces), { ...headers, "Content-Encoding": "zstd" }, options);
+  const coding = streamCoding(call.request);
+  const headers = {
+    Vary: "Accept, Accept-Encoding",
+    ...(coding !== "identity" && { "Content-Encoding": coding }),
+  };
+  const coded = coding === "zstd" ? zstdFrames(pieces) : coding === "gzip" ? gzipped(pieces) : pieces;
+  return linesAnswer(call, coded, headers, options);
 }
 
 function getOperation(context: Context): Operation {

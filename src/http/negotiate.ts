@@ -37,9 +37,13 @@ export function acceptedCoding(request: Request): Coding {
   return zstd >= gzip ? "zstd" : "gzip";
 }
 
-/** Whether zstd is named with a weight above 0; `*` is not a name. */
-export function namesZstd(request: Request): boolean {
-  return (weights(request.headers.get("accept-encoding") ?? "").get("zstd") ?? 0) > 0;
+/**
+ * The coding for a stream: zstd wherever it is named, because frames are stored in it, else gzip if that is named;
+ * `*` is not a name.
+ */
+export function streamCoding(request: Request): Coding {
+  const given = weights(request.headers.get("accept-encoding") ?? "");
+  return (["zstd", "gzip"] as const).find((coding) => (given.get(coding) ?? 0) > 0) ?? "identity";
 }
 
 /** Whether NDJSON is asked for, and not less than JSON. */

@@ -35,6 +35,7 @@ const DESCRIPTION = [
   `at the start. A comment comes every ${limit("tail_heartbeat_ms") / 1_000} s. \`event: reset\` (data: TailPosition) comes`,
   "first when the position is of another generation: read the session again up to `last_seq`, the tail goes on",
   "from there. `event: error` (data: Problem) comes last: when it is retryable, connect again with the last id.",
+  "Where a stream ends without it, connect again too.",
   `At most ${limit("tails_count")} tails are open at once; a reader that takes nothing for`,
   `${limit("tail_stall_ms") / 1_000} s is closed.`,
 ].join(" ");
@@ -100,23 +101,28 @@ function streamTail(
   state: DoorState,
   options: TailOptions,
 ): ReadableStream<Uint8Array> {
-  let opening: Uint8Array | null = openingOf(tail);
+  // The server copies what it is given until the reader takes it, so a large event is given in pieces.
+  let events = openingOf(tail);
+  let sent = 0;
   const { body, interrupt } = openStream(
     call,
     {
       async next() {
-        if (opening !== null) {
-          const first = opening;
-          opening = null;
-          return first;
+        if (sent >= events.byteLength) {
+          const step = await tail.next(options.heartbeat_ms);
+          events = step.step === "quiet" ? HEARTBEAT : eventsOf(tail.generation, step);
+          sent = 0;
         }
-        const step = await tail.next(options.heartbeat_ms);
-        return step.step === "quiet" ? HEARTBEAT : eventsOf(tail.generation, step);
+        const piece = events.subarray(sent, sent + limit("tail_piece_bytes"));
+        sent += piece.byteLength;
+        return piece;
       },
-      farewell: (problem) =>
-        encoder.encode(
-          `event: error\ndata: ${JSON.stringify(problemDocument(problem, call.request_id))}\n\n`,
-        ),
+      farewell(problem) {
+        // In the middle of an event last words would become a part of it: it is broken off, and the reader resumes.
+        if (sent < events.byteLength) return null;
+        const document = JSON.stringify(problemDocument(problem, call.request_id));
+        return encoder.encode(`event: error\ndata: ${document}\n\n`);
+      },
       close() {
         state.tails.delete(interrupt);
         tail.close();
@@ -138,11 +144,11 @@ function openingOf({ generation, reset }: Tail): Uint8Array {
 }
 
 /** The bytes of batches, which many tails send: made once, and forgotten with the batch. */
-const events = new WeakMap<TailBatch, Uint8Array>();
+const encoded = new WeakMap<TailBatch, Uint8Array>();
 
 function eventsOf(generation: string, batch: TailBatch): Uint8Array {
-  const bytes = events.get(batch) ?? entryEvents(generation, batch);
-  events.set(batch, bytes);
+  const bytes = encoded.get(batch) ?? entryEvents(generation, batch);
+  encoded.set(batch, bytes);
   return bytes;
 }
 

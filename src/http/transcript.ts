@@ -2,8 +2,9 @@
 import type { Context } from "../core/context.ts";
 import { streamTranscript } from "../core/entry.ts";
 import { Entry } from "../schema/entry.ts";
+import { gzipped } from "./answer.ts";
 import { idOf } from "./call.ts";
-import { namesZstd } from "./negotiate.ts";
+import { streamCoding } from "./negotiate.ts";
 import { NDJSON, type Operation, operation } from "./operation.ts";
 import { linesAnswer, type StreamOptions } from "./stream.ts";
 
@@ -34,10 +35,13 @@ export function transcriptOperation(context: Context, options: StreamOptions): O
       problems: ["not_found", "gone"],
     },
     async (call) => {
-      const coding = namesZstd(call.request) ? "zstd" : "identity";
-      const pieces = await streamTranscript(context, idOf(call), coding);
-      const headers = { Vary: "Accept-Encoding", ...(coding === "zstd" && { "Content-Encoding": coding }) };
-      return linesAnswer(call, pieces, headers, options);
+      const coding = streamCoding(call.request);
+      const pieces = await streamTranscript(context, idOf(call), coding === "zstd" ? coding : "identity");
+      const headers = {
+        Vary: "Accept-Encoding",
+        ...(coding !== "identity" && { "Content-Encoding": coding }),
+      };
+      return linesAnswer(call, coding === "gzip" ? gzipped(pieces) : pieces, headers, options);
     },
   );
 }

@@ -170,9 +170,9 @@ async function strikeStore({ seed, size, log }: CampaignOptions, lie = false): P
 
 /**
  * A checkpoint copies the log into the file before the log can be used again, so this much must come free at least:
- * the 1,000 pages after which a checkpoint is due (connection.ts), and some more for the last commit.
+ * the pages after which a checkpoint is due where room is low (limits.ts), and some more for the last commit.
  */
-const RECOVERY_BYTES = 6 * 2 ** 20;
+const RECOVERY_BYTES = 2 ** 20;
 /** Refusals in a row, of one kind of write, after which the disk is full for that kind. */
 const FULL_IN_A_ROW = 6;
 const RECOVERY_MS = 5_000;
@@ -439,11 +439,7 @@ async function fillDisk(
   const total: Filled = { accepted: 0, recovered_ms: 0 };
   try {
     for (let round = 0; round < rounds && failures.length < 20; round += 1) {
-      // On the smallest disks there is no room for a whole log beside the file: nothing is lost there, no more is asked.
-      const ballast_bytes =
-        mebibytes < 12
-          ? Math.round(disk.bytes * (0.1 + random.next() * 0.5))
-          : RECOVERY_BYTES + random.int(2 ** 20);
+      const ballast_bytes = RECOVERY_BYTES + random.int(2 ** 20);
       const filled = await fillOnce(
         disk,
         ballast_bytes,

@@ -15,7 +15,7 @@ import { fetchTranscript } from "../support/transcript.ts";
 const MEMORY_BOUND_MIB = 64;
 /**
  * The allocator gives freed pages back at once instead of keeping them for the next allocation, so that the resident
- * size is what the server holds: kept pages alone made it vary between 37 and 80 MiB of growth, without them 16 to 18.
+ * size is what the server holds: kept pages alone were up to 20 MiB of the growth.
  */
 const ENV = { MIMALLOC_PURGE_DELAY: "0" };
 const READERS = 200;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
+import { Problem } from "../../src/errors.ts";
 import { limit } from "../../src/limits.ts";
 import { append, newSession, type OpenDoor, openDoor, problemIn } from "./open-door.ts";
 
@@ -308,7 +309,40 @@ describe("a transcript", () => {
     },
   );
 
-  test.each([undefined, "gzip", "*", "zstd;q=0", "identity"])(
+  test.each(["gzip", "br, gzip;q=0.5, zstd;q=0"])(
+    "is one gzip stream for Accept-Encoding: %s",
+    async (accept_encoding) => {
+      for (const [place, accept] of [
+        [`${path}/transcript`, "*/*"],
+        [`${path}/entries`, "application/x-ndjson"],
+      ] as const) {
+        const answer = await call("GET", place, {
+          headers: { "accept-encoding": accept_encoding, accept },
+        });
+        expect(answer.headers.get("content-encoding")).toBe("gzip");
+        expect(answer.headers.get("vary")).toContain("Accept-Encoding");
+        expect(gunzipSync(await answer.bytes()).toString()).toBe(await whole());
+      }
+    },
+  );
+
+  test("as gzip ends its reading when the reader leaves", async () => {
+    const { chunk } = open.store.entries;
+    let failing = true;
+    open.store.entries.chunk = async (...args) => {
+      if (failing) throw new Problem("integrity_failed", "damaged");
+      return chunk(...args);
+    };
+    const gzip = { headers: { "accept-encoding": "gzip" } };
+    expect((await call("GET", `${path}/transcript`, gzip)).status).toBe(500);
+    failing = false;
+    const answer = await call("GET", `${path}/transcript`, gzip);
+    await answer.body?.cancel();
+    open.store.entries.chunk = chunk;
+    expect(open.door.active_count).toBe(0);
+  });
+
+  test.each([undefined, "*", "zstd;q=0", "identity"])(
     "is plain for Accept-Encoding: %p",
     async (accept_encoding) => {
       const answer = await call("GET", `${path}/transcript`, {

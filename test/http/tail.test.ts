@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
 import { listen, type Listener } from "../../src/http/listen.ts";
 import { limit } from "../../src/limits.ts";
 import { openSse, type SseEvent, type SseStream } from "../support/sse.ts";
@@ -47,7 +47,8 @@ class Reader {
   }
 
   get events(): SseEvent[] {
-    return this.text.split("\n\n").flatMap((block) => {
+    const whole = this.text.slice(0, this.text.lastIndexOf("\n\n") + 1);
+    return whole.split("\n\n").flatMap((block) => {
       const fields = new Map(
         block
           .split("\n")
@@ -186,6 +187,31 @@ describe("a tail", () => {
     ).toEqual([undefined, limit("inline_item_bytes") + 2, undefined]);
     expect(seqsOf(reader.events)).toEqual([1, 2, 3]);
     await reader.cancel();
+  });
+
+  test("gives a large event in pieces, each of tail_piece_bytes at most", async () => {
+    const { path } = await newSession(open);
+    await append(open, path, ["x".repeat(limit("tail_piece_bytes") * 3)]);
+    const reader = await tail(open, path);
+    while (!reader.text.endsWith('"}\n\n')) {
+      const before = reader.text.length;
+      await reader.read();
+      expect(reader.text.length - before).toBeLessThanOrEqual(limit("tail_piece_bytes"));
+    }
+    expect(seqsOf(reader.events)).toEqual([1]);
+    await reader.cancel();
+  });
+
+  test("reads for all that stand at one place once", async () => {
+    const { path } = await newSession(open);
+    const readers = await Promise.all(Array.from({ length: 20 }, () => tail(open, path)));
+    for (const reader of readers) await reader.read();
+    const reads = spyOn(open.context.store.entries, "read");
+    await append(open, path, [1]);
+    await Promise.all(readers.map((reader) => reader.until('"seq":1')));
+    expect(reads).toHaveBeenCalledTimes(1);
+    reads.mockRestore();
+    for (const reader of readers) await reader.cancel();
   });
 
   test("has one line of data for each entry, whatever line breaks the request had", async () => {

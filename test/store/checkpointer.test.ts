@@ -9,7 +9,9 @@ import { getSession } from "../../src/core/session.ts";
 import { limit } from "../../src/limits.ts";
 import { createCheckpointer } from "../../src/store/sqlite/checkpointer.ts";
 import { createWriter } from "../../src/store/sqlite/writer.ts";
+import { mountSmallDisk } from "../support/small-disk.ts";
 import { newSession, openTestStore } from "../support/store.ts";
+import { skipWithout } from "../support/tools.ts";
 
 const PAGE_BYTES = 4_096;
 
@@ -74,6 +76,32 @@ test("below checkpoint_pages_count nothing is moved, and at it everything is", a
     await checkpointer.close();
   });
 });
+
+skipWithout(["root"], "a short log where room is low").test(
+  "with less than low_room_bytes free, low_room_checkpoint_pages_count are moved, and one less is not",
+  async () => {
+    const disk = mountSmallDisk(limit("low_room_bytes") - PAGE_BYTES);
+    if (typeof disk === "string") throw new Error(disk);
+    const path = join(disk.path, "x.db");
+    const db = new Database(path, { strict: true });
+    db.run("PRAGMA journal_mode = WAL");
+    db.run("CREATE TABLE thing (data BLOB NOT NULL)");
+    db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    const writer = createWriter(db, undefined, () => checkpointer.noteCommit());
+    const checkpointer = createCheckpointer(db, path, writer);
+    const pending = (): number => Number(db.query("PRAGMA wal_checkpoint(NOOP)").values()[0]?.[1]);
+    while (pending() < limit("low_room_checkpoint_pages_count") - 1)
+      await writer.run((open) => open.run("INSERT INTO thing VALUES (1)").changes);
+    await Bun.sleep(100);
+    expect(Number(db.query("PRAGMA wal_checkpoint(NOOP)").values()[0]?.[2])).toBe(0);
+    await writer.run(insertPages(1));
+    expect(await checkpointed(db)).toBeGreaterThanOrEqual(limit("low_room_checkpoint_pages_count"));
+    await writer.close();
+    await checkpointer.close();
+    db.close(true);
+    disk.unmount();
+  },
+);
 
 test("a writer that is held writes nothing until it is let go, also when it is closed", async () => {
   await withDatabase(async (db) => {

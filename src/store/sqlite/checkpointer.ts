@@ -7,6 +7,7 @@
  * another one SQLite checkpoints by itself, on the writing connection.
  */
 import type { Database } from "bun:sqlite";
+import { statfsSync } from "node:fs";
 import { limit } from "../../limits.ts";
 import type { CheckpointAnswer, CheckpointRequest } from "./checkpoint-worker.ts";
 import { isWalResetSafe, sqliteVersion } from "./connection.ts";
@@ -28,6 +29,15 @@ function startWorker(): Worker {
 function pendingPages(db: Database): number {
   const [row] = db.query("PRAGMA wal_checkpoint(NOOP)").values();
   return Math.max(0, Number(row?.[1]) - Number(row?.[2]));
+}
+
+/** A full disk is left only when the whole log fits into the database once more: near it the log is kept short. */
+function isDue(db: Database, path: string): boolean {
+  const pending = pendingPages(db);
+  if (pending >= limit("checkpoint_pages_count")) return true;
+  if (pending < limit("low_room_checkpoint_pages_count")) return false;
+  const { bavail, bsize } = statfsSync(path);
+  return bavail * bsize < limit("low_room_bytes");
 }
 
 /** The writer is held meanwhile, and told when the engine fails for good: the log may not be what it was. */
@@ -92,7 +102,7 @@ export function createCheckpointer(
   return {
     noteCommit() {
       if (release !== null || resting || closed) return;
-      if (pendingPages(db) < limit("checkpoint_pages_count")) return;
+      if (!isDue(db, path)) return;
       worker ??= start();
       release = hold();
       worker.postMessage({ checkpoint: true } satisfies CheckpointRequest);

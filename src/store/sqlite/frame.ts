@@ -175,28 +175,14 @@ export async function frameLines(
   frame: FrameRow,
   cache: BytesCache<LineBlock>,
 ): Promise<LineBlock | null> {
-  const key = `${session}:${frame.first_seq}:${frame.last_seq}`;
-  const cached = cache.get(key);
-  if (cached !== undefined) return cached;
-  if (frame.raw_bytes <= limit("inline_decompress_bytes")) return loadFrame(db, session, frame, cache, key);
-  // Many tails ask for a new large entry at once: it is decompressed once.
-  const others = loading.get(cache) ?? new Map<string, Promise<LineBlock | null>>();
-  loading.set(cache, others);
-  const begun =
-    others.get(key) ?? loadFrame(db, session, frame, cache, key).finally(() => others.delete(key));
-  others.set(key, begun);
-  return begun;
+  return cache.load(`${session}:${frame.first_seq}:${frame.last_seq}`, () => loadFrame(db, session, frame));
 }
-
-const loading = new WeakMap<BytesCache<LineBlock>, Map<string, Promise<LineBlock | null>>>();
 
 async function loadFrame(
   db: Database,
   session: number,
   frame: FrameRow,
-  cache: BytesCache<LineBlock>,
-  key: string,
-): Promise<LineBlock | null> {
+): Promise<{ value: LineBlock; bytes: number } | null> {
   const stored = first<{ data: Uint8Array }>(db, FRAME_SQL.data, {
     session,
     first_seq: frame.first_seq,
@@ -204,10 +190,10 @@ async function loadFrame(
   });
   if (stored === null) return null;
   const bytes = await decompress(stored.data, frame.raw_bytes);
-  const block: LineBlock = { first_seq: frame.first_seq, bytes, starts: lineStarts(bytes) };
-  if (block.starts.length - 1 !== frame.last_seq - frame.first_seq + 1)
+  const value: LineBlock = { first_seq: frame.first_seq, bytes, starts: lineStarts(bytes) };
+  if (value.starts.length - 1 !== frame.last_seq - frame.first_seq + 1)
     throw new Problem("integrity_failed", "A stored part of the transcript has the wrong number of entries.");
-  if (frame.raw_bytes <= limit("cached_frame_bytes"))
-    cache.set(key, block, bytes.byteLength + block.starts.byteLength);
-  return block;
+  // A larger one would push everything else out of the cache.
+  const is_kept = frame.raw_bytes <= limit("cached_frame_bytes");
+  return { value, bytes: is_kept ? bytes.byteLength + value.starts.byteLength : Number.POSITIVE_INFINITY };
 }
