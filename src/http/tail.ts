@@ -119,7 +119,7 @@ function streamTail(
       },
       farewell(problem) {
         // In the middle of an event last words would become a part of it: it is broken off, and the reader resumes.
-        if (sent < events.byteLength) return null;
+        if (sent > 0 && sent < events.byteLength) return null;
         const document = JSON.stringify(problemDocument(problem, call.request_id));
         return encoder.encode(`event: error\ndata: ${document}\n\n`);
       },
