@@ -33,7 +33,11 @@ export async function interleave<Name extends string>(
   const found = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
   for (let round = 0; round < rounds; round += 1) {
     const order = round % 2 === 0 ? names : names.toReversed();
-    for (const name of order) found[name].push(await arms[name]());
+    for (const name of order) {
+      // No arm pays for the garbage of the one before it.
+      Bun.gc(true);
+      found[name].push(await arms[name]());
+    }
   }
   return found;
 }

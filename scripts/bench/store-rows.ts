@@ -321,7 +321,7 @@ export async function storeRows(rounds: number, say: (line: string) => void): Pr
     rows.push(...more);
   };
   add(await sizeRows(19_200));
-  add(await sealingRows(rounds, 20_000));
+  add(await sealingRows(rounds, 40_000));
   add(await readRows(rounds, 6_000));
   add(await bulkRows(rounds, 16_000));
   return rows;

@@ -11,10 +11,14 @@ import { anyOf, beyond, type Condition, containing, pageOut, where } from "./lis
 import { replaceMetadata } from "./metadata.ts";
 import { all, first, type Parameters, run } from "./statement.ts";
 
+const OF_LABELS = "FROM construct_label l WHERE l.construct = c.pk";
+const OF_METADATA = "FROM construct_metadata m WHERE m.construct = c.pk";
+
+/** Null stands for no labels and no metadata: to ask first costs less than to make an empty array. */
 const COLUMNS = `c.id, (SELECT w.id FROM workspace w WHERE w.pk = c.workspace) AS workspace_id, c.title, c.brief, c.type, c.status,
   c.status_since_at_ms, c.agent, c.branch, c.worktree_path, c.pinned, c.revision, c.created_at_ms, c.updated_at_ms, c.deleted_at_ms,
-  (SELECT json_group_array(l.label) FROM construct_label l WHERE l.construct = c.pk) AS labels,
-  (SELECT json_group_object(m.key, m.value) FROM construct_metadata m WHERE m.construct = c.pk) AS metadata`;
+  CASE WHEN EXISTS (SELECT 1 ${OF_LABELS}) THEN (SELECT json_group_array(l.label) ${OF_LABELS}) END AS labels,
+  CASE WHEN EXISTS (SELECT 1 ${OF_METADATA}) THEN (SELECT json_group_object(m.key, m.value) ${OF_METADATA}) END AS metadata`;
 
 export const CONSTRUCT_SQL = {
   /** One construct by its id; unique index; at most one row. */
@@ -46,16 +50,18 @@ const SORT_COLUMN: Record<ConstructSort, "updated_at_ms" | "created_at_ms" | "st
   };
 
 type ListRow = Omit<Construct, "labels" | "metadata" | "pinned"> & {
-  labels: string;
-  metadata: string;
+  labels: string | null;
+  metadata: string | null;
   pinned: number;
 };
 
 /** The row object itself becomes the construct: a page of fifty is made without copies. */
 function toConstruct(row: ListRow): Construct {
-  const labels = row.labels === "[]" ? [] : (JSON.parse(row.labels) as string[]);
-  const metadata = row.metadata === "{}" ? {} : (JSON.parse(row.metadata) as Construct["metadata"]);
-  return Object.assign(row as unknown as Construct, { pinned: row.pinned === 1, labels, metadata });
+  const construct = row as unknown as Construct;
+  construct.labels = row.labels === null ? [] : (JSON.parse(row.labels) as string[]);
+  construct.metadata = row.metadata === null ? {} : (JSON.parse(row.metadata) as Construct["metadata"]);
+  construct.pinned = row.pinned === 1;
+  return construct;
 }
 
 interface Stored {

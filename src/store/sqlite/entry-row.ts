@@ -11,7 +11,8 @@ import { all, first, run } from "./statement.ts";
  */
 const LINE = `'{"received_at_ms":' || received_at_ms || ',"seq":' || seq || ',"kind":"' || kind || '","actor":"' || actor || '","at_ms":' || at_ms
   || CASE WHEN key IS NULL THEN '' ELSE ',"key":"' || replace(replace(key, '\\', '\\\\'), '"', '\\"') || '"' END || ',"body":' || body`;
-const JOINED = "CAST(group_concat(line, '}' || char(10)) || '}' || char(10) AS BLOB) AS bytes";
+const END = "'}\n'";
+const JOINED = `CAST(group_concat(line, ${END}) || ${END} AS BLOB) AS bytes`;
 
 /** What a row costs beside its body, for the bound on hot rows. */
 export const ROW_OVERHEAD_BYTES = 96;
