@@ -14,7 +14,7 @@ import { getSession } from "./session.ts";
 /** Wire lines with newlines; large ones as previews. */
 export interface TailBatch {
   step: "entries";
-  pieces: Uint8Array[];
+  lines: Uint8Array;
   first_seq: number;
   last_seq: number;
 }
@@ -74,20 +74,19 @@ export async function openTail(
     from_seq: number,
     through_seq: number,
   ): Promise<{ value: TailBatch; bytes: number } | null> => {
-    const lines = await context.store.entries.read(session_id, {
+    const found = await context.store.entries.read(session_id, {
       from_seq,
       through_seq,
       direction: "forward",
       limit: limit("page_items_count"),
       max_bytes: limit("tail_batch_bytes"),
     });
-    if (lines.first_seq === null || lines.last_seq === null) return null;
-    const { first_seq, last_seq: end_seq } = lines;
-    const pieces = lines.pieces.flatMap(inlined);
-    return {
-      value: { step: "entries", pieces, first_seq, last_seq: end_seq },
-      bytes: pieces.reduce((sum, piece) => sum + piece.byteLength, 0),
-    };
+    const { first_seq, last_seq: end_seq } = found;
+    if (first_seq === null || end_seq === null) return null;
+    // A copy: a piece is a view, which would keep the whole frame that it was cut from.
+    const lines = new Uint8Array(Buffer.concat(found.pieces.flatMap(inlined)));
+    // Counted twice: who sends the batch keeps its events with it.
+    return { value: { step: "entries", lines, first_seq, last_seq: end_seq }, bytes: 2 * lines.byteLength };
   };
 
   const read = async (): Promise<TailBatch | null> => {

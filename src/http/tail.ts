@@ -27,6 +27,7 @@ export interface TailOptions {
 
 const encoder = new TextEncoder();
 const HEARTBEAT = encoder.encode(":\n\n");
+const NOTHING = new Uint8Array(0);
 const EVENT_END = encoder.encode("\n");
 
 const DESCRIPTION = [
@@ -109,9 +110,11 @@ function streamTail(
     {
       async next() {
         if (sent >= events.byteLength) {
+          // Who waits holds nothing.
+          events = NOTHING;
+          sent = 0;
           const step = await tail.next(options.heartbeat_ms);
           events = step.step === "quiet" ? HEARTBEAT : eventsOf(tail.generation, step);
-          sent = 0;
         }
         const piece = events.subarray(sent, sent + limit("tail_piece_bytes"));
         sent += piece.byteLength;
@@ -153,8 +156,7 @@ function eventsOf(generation: string, batch: TailBatch): Uint8Array {
 }
 
 /** The lines of a batch as events. A line ends with its newline, so that one more ends the event. */
-function entryEvents(generation: string, { pieces, first_seq }: TailBatch): Uint8Array {
-  const lines = pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
+function entryEvents(generation: string, { lines, first_seq }: TailBatch): Uint8Array {
   const starts = lineStarts(lines);
   const parts: Uint8Array[] = [];
   for (let index = 0; index + 1 < starts.length; index += 1) {

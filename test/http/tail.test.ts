@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, spyOn, test } from "bun:test";
+import { createTailBatches, openTail } from "../../src/core/tail.ts";
 import { listen, type Listener } from "../../src/http/listen.ts";
 import { limit } from "../../src/limits.ts";
 import { openSse, type SseEvent, type SseStream } from "../support/sse.ts";
@@ -200,6 +201,31 @@ describe("a tail", () => {
     }
     expect(seqsOf(reader.events)).toEqual([1]);
     await reader.cancel();
+  });
+
+  test("keeps of what it read no more than it sends", async () => {
+    const { path } = await newSession(open);
+    await append(
+      open,
+      path,
+      Array.from({ length: 50 }, () => "x".repeat(2_000)),
+    );
+    const { read } = open.store.entries;
+    const sizes: number[] = [];
+    const batches = createTailBatches();
+    open.store.entries.read = async (...args) => {
+      const lines = await read(...args);
+      const frame = Buffer.concat([Buffer.alloc(1 << 20), ...lines.pieces]);
+      return { ...lines, pieces: [frame.subarray(1 << 20)] };
+    };
+    const follower = await openTail(open.context, path.split("/").at(-1) ?? "", { seq: 49 }, batches);
+    const step = await follower.next(1);
+    open.store.entries.read = read;
+    if (step.step === "entries") sizes.push(step.lines.byteLength, step.lines.buffer.byteLength);
+    expect(sizes[0]).toBeGreaterThan(2_000);
+    expect(sizes[1]).toBe(sizes[0]);
+    expect(batches.stats.bytes).toBe(2 * (sizes[0] ?? 0));
+    follower.close();
   });
 
   test("reads for all that stand at one place once", async () => {

@@ -134,3 +134,29 @@ test("a checkpoint that fails for good ends the writer, and does not hold it", a
     await checkpointer.close();
   });
 });
+
+test("with a reader that still needs the log it is tried again after a rest, not with every commit", async () => {
+  await withDatabase(async (db, path) => {
+    const writer = createWriter(db, undefined, () => checkpointer.noteCommit());
+    let holds = 0;
+    const hold = (): (() => void) => {
+      holds += 1;
+      return writer.hold();
+    };
+    const checkpointer = createCheckpointer(db, path, { hold, fail: writer.fail });
+    await writer.run(insertPages(1));
+    const reader = new Database(path, { readonly: true });
+    reader.run("BEGIN");
+    reader.query("SELECT count(*) FROM thing").get();
+    for (let commit = 0; commit < 50; commit += 1)
+      await writer.run(insertPages(commit === 0 ? limit("checkpoint_pages_count") : 1));
+    expect(holds).toBe(1);
+    reader.close();
+    await Bun.sleep(limit("checkpoint_retry_ms") + 50);
+    await writer.run(insertPages(1));
+    expect(await checkpointed(db)).toBeGreaterThan(limit("checkpoint_pages_count"));
+    expect(holds).toBe(2);
+    await writer.close();
+    await checkpointer.close();
+  });
+});

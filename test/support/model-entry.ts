@@ -322,7 +322,7 @@ export class ReadTail extends Step {
     while (state.position < entries.length) {
       const step: TailStep = await tail.next(0);
       ok(step.step === "entries", `a tail is quiet at ${state.position} of ${entries.length}`);
-      const lines = linesOf(step.pieces);
+      const lines = linesOf([step.lines]);
       deepStrictEqual(
         [step.first_seq, step.last_seq],
         [state.position + 1, state.position + lines.length],

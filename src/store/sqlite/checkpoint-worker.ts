@@ -13,20 +13,22 @@ import {
 
 declare const self: Worker;
 
-export type CheckpointRequest =
-  { open: string; synchronous: Synchronous } | { checkpoint: true } | { close: true };
+interface Checkpoint {
+  path: string;
+  synchronous: Synchronous;
+}
+
+export type CheckpointRequest = Checkpoint | { close: true };
 export type CheckpointAnswer = { done: true } | { error: string; kind: SqliteErrorKind };
 
 let db: Database | null = null;
 
-function answer(request: CheckpointRequest): CheckpointAnswer | null {
+/** Opened with the first checkpoint; one that cannot be opened is tried again with the next. */
+function checkpoint({ path, synchronous }: Checkpoint): CheckpointAnswer {
   try {
-    if ("open" in request) {
-      db = openWriter(request.open, { synchronous: request.synchronous });
-      return null;
-    }
+    db ??= openWriter(path, { synchronous });
     // Waits for nobody: what readers still need is left for the next time.
-    db?.run("PRAGMA wal_checkpoint(PASSIVE)");
+    db.run("PRAGMA wal_checkpoint(PASSIVE)");
     return { done: true };
   } catch (error) {
     return {
@@ -42,6 +44,5 @@ self.addEventListener("message", ({ data }: MessageEvent<CheckpointRequest>): vo
     self.terminate();
     return;
   }
-  const told = answer(data);
-  if (told !== null) self.postMessage(told);
+  self.postMessage(checkpoint(data));
 });

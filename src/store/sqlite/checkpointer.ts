@@ -10,7 +10,7 @@ import type { Database } from "bun:sqlite";
 import { statfsSync } from "node:fs";
 import { limit } from "../../limits.ts";
 import type { CheckpointAnswer, CheckpointRequest } from "./checkpoint-worker.ts";
-import { isWalResetSafe, sqliteVersion } from "./connection.ts";
+import { canCountCheckpoint, classifySqliteError, isWalResetSafe, sqliteVersion } from "./connection.ts";
 import type { Writer } from "./writer.ts";
 
 export interface Checkpointer {
@@ -31,13 +31,14 @@ function pendingPages(db: Database): number {
   return Math.max(0, Number(row?.[1]) - Number(row?.[2]));
 }
 
-/** A full disk is left only when the whole log fits into the database once more: near it the log is kept short. */
-function isDue(db: Database, path: string): boolean {
-  const pending = pendingPages(db);
-  if (pending >= limit("checkpoint_pages_count")) return true;
-  if (pending < limit("low_room_checkpoint_pages_count")) return false;
-  const { bavail, bsize } = statfsSync(path);
-  return bavail * bsize < limit("low_room_bytes");
+function isRoomLow(path: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(path);
+    return bavail * bsize < limit("low_room_bytes");
+  } catch {
+    // Where that cannot be asked the ordinary bound holds.
+    return false;
+  }
 }
 
 /** The writer is held meanwhile, and told when the engine fails for good: the log may not be what it was. */
@@ -46,7 +47,8 @@ export function createCheckpointer(
   path: string,
   { hold, fail }: Pick<Writer, "hold" | "fail">,
 ): Checkpointer {
-  if (!isWalResetSafe(sqliteVersion(db)))
+  const version = sqliteVersion(db);
+  if (!isWalResetSafe(version) || !canCountCheckpoint(version))
     return { noteCommit: () => undefined, close: async () => undefined };
   db.run("PRAGMA wal_autocheckpoint = 0");
   // A writer that does not sync (the control of the power-loss campaign) must not be made safe here.
@@ -77,6 +79,18 @@ export function createCheckpointer(
     else fail(reason);
   };
 
+  /** A full disk is left only when the whole log fits into the database once more: near it the log is kept short. */
+  const isDue = (): boolean => {
+    try {
+      const pending = pendingPages(db);
+      if (pending >= limit("checkpoint_pages_count")) return true;
+      return pending >= limit("low_room_checkpoint_pages_count") && isRoomLow(path);
+    } catch (error) {
+      failed(classifySqliteError(error), error instanceof Error ? error.message : String(error));
+      return false;
+    }
+  };
+
   const start = (): Worker => {
     const started = startWorker();
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -85,6 +99,8 @@ export function createCheckpointer(
       settle();
       if (closed) return;
       if ("error" in data) failed(data.kind, data.error);
+      // A reader that began before still needs the log: to try again at once would move nothing.
+      else if (isDue()) rest();
     });
     started.addEventListener("error", (event) => {
       worker = null;
@@ -94,7 +110,6 @@ export function createCheckpointer(
       event.preventDefault();
     });
     started.addEventListener("close", () => resolve());
-    started.postMessage({ open: path, synchronous } satisfies CheckpointRequest);
     started.unref();
     return started;
   };
@@ -102,10 +117,10 @@ export function createCheckpointer(
   return {
     noteCommit() {
       if (release !== null || resting || closed) return;
-      if (!isDue(db, path)) return;
+      if (!isDue()) return;
       worker ??= start();
       release = hold();
-      worker.postMessage({ checkpoint: true } satisfies CheckpointRequest);
+      worker.postMessage({ path, synchronous } satisfies CheckpointRequest);
     },
     async close() {
       closed = true;

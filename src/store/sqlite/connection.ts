@@ -180,6 +180,12 @@ export function isWalResetSafe(version: string): boolean {
   return minor > 51 || (minor === 51 && patch >= 3);
 }
 
+/** Whether the library can tell how much a checkpoint would move; an older one would move it. */
+export function canCountCheckpoint(version: string): boolean {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  return major > 3 || (major === 3 && minor >= 51);
+}
+
 /** Primary result codes (https://sqlite.org/rescode.html); extended ones carry them in their low byte. */
 const KINDS = new Map<number, SqliteErrorKind>([
   [13, "full"], // FULL
