@@ -15,6 +15,7 @@ export const TOOLS = {
   "mkfs.ext4": "e2fsprogs",
   python3: "python3",
   chromium: "chromium",
+  nginx: "nginx-light",
 } as const;
 
 export type ToolName = keyof typeof TOOLS;
@@ -23,7 +24,10 @@ function isToolName(name: string): name is ToolName {
   return Object.hasOwn(TOOLS, name);
 }
 
-export const ALL_TOOLS: readonly ToolName[] = Object.keys(TOOLS).filter(isToolName);
+/** What the tests need; nginx is for the benchmark only. */
+const TEST_TOOLS: readonly ToolName[] = Object.keys(TOOLS)
+  .filter(isToolName)
+  .filter((name) => name !== "nginx");
 
 export interface ToolReport {
   installed: ToolName[];
@@ -50,7 +54,7 @@ export function findTool(name: ToolName): string | null {
 }
 
 /** Installs those of the tools that are missing, where that is possible: as root on Debian and its kin. */
-export async function ensureTools(names: readonly ToolName[] = ALL_TOOLS): Promise<ToolReport> {
+export async function ensureTools(names: readonly ToolName[] = TEST_TOOLS): Promise<ToolReport> {
   const absent = names.filter((name) => findTool(name) === null);
   if (absent.length === 0) return { installed: [], missing: [], reason: "" };
   const reason = await installPackages([...new Set(absent.map((name) => TOOLS[name]))]);

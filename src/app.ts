@@ -3,10 +3,14 @@
  * what may be done to a data directory without serving it: migrating and inspecting.
  */
 import { statSync } from "node:fs";
+import { join } from "node:path";
+import { createBlobs } from "./blob/blobs.ts";
 import type { Context } from "./core/context.ts";
+import { scheduleGarbage } from "./core/gc.ts";
 import { type Clock, system_clock } from "./lib/clock.ts";
 import { type Ids, system_ids } from "./lib/ids.ts";
-import type { Log } from "./lib/log.ts";
+import { errorText, type Log } from "./lib/log.ts";
+import { makePrivateFolder } from "./lib/private-files.ts";
 import { createBell } from "./lib/wake.ts";
 import { limit } from "./limits.ts";
 import {
@@ -58,6 +62,13 @@ export async function openApp(options: AppOptions): Promise<App> {
     log,
     seal_idle_ms: options.seal_idle_ms ?? limit("seal_idle_ms"),
   });
+  const artifacts = join(data_dir, "artifacts");
+  makePrivateFolder(artifacts);
+  const blobs = createBlobs({
+    root: artifacts,
+    ids,
+    noteFailure: (error) => log.warn("compression_failed", { error: errorText(error) }),
+  });
   if (!opened.created && opened.applied.length > 0) {
     const { path: snapshot, restore_command } = opened.snapshot ?? { path: null, restore_command: null };
     log.warn("migrated", {
@@ -67,12 +78,16 @@ export async function openApp(options: AppOptions): Promise<App> {
     });
   }
   log.info("store_opened", { created: opened.created, generation, database_bytes: statSync(path).size });
+  const context: Context = { store, blobs, clock, ids, bell: createBell() };
+  const stopCollecting = scheduleGarbage(context, log);
   return {
-    context: { store, clock, ids, bell: createBell() },
+    context,
     created: opened.created,
     warnings: opened.warnings,
     failed,
     async close() {
+      await stopCollecting();
+      await blobs.close();
       await store.close();
       opened.lock.release();
     },

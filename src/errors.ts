@@ -65,6 +65,8 @@ export interface ProblemExtra {
   retry_after_s?: number;
   /** The Allow header of a 405. */
   allow?: string;
+  /** The Content-Range header of a 416. */
+  content_range?: string;
   cause?: unknown;
 }
 

@@ -6,6 +6,7 @@ import type { Database } from "bun:sqlite";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createBlobs } from "../../src/blob/blobs.ts";
 import { createConstruct } from "../../src/core/construct.ts";
 import type { Context } from "../../src/core/context.ts";
 import { createSession } from "../../src/core/session.ts";
@@ -18,7 +19,7 @@ import type { AppendOptions, NewEntry, Store } from "../../src/store/contract.ts
 import { append, type AppendParts } from "../../src/store/sqlite/append.ts";
 import { closeConnection, openReader } from "../../src/store/sqlite/connection.ts";
 import type { LineBlock } from "../../src/store/sqlite/entry-row.ts";
-import { createGate } from "../../src/store/sqlite/gate.ts";
+import { createGate } from "../../src/lib/gate.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { createSealer, type Sealer } from "../../src/store/sqlite/sealer.ts";
 import { finalizeStatements } from "../../src/store/sqlite/statement.ts";
@@ -62,7 +63,13 @@ export async function openStore(): Promise<OpenStore> {
     seal_idle_ms: 3_600_000,
   });
   return {
-    context: { store, clock: system_clock, ids: system_ids, bell: createBell() },
+    context: {
+      store,
+      blobs: createBlobs({ root: data_dir, ids: system_ids, noteFailure: () => undefined }),
+      clock: system_clock,
+      ids: system_ids,
+      bell: createBell(),
+    },
     db: opened.writer,
     path: opened.path,
     async close() {
@@ -106,7 +113,13 @@ async function fillSessions(data_dir: string, count: number): Promise<string[]> 
     seal_idle_ms: 3_600_000,
   });
   const sessions = await makeSessions(
-    { store, clock: system_clock, ids: system_ids, bell: createBell() },
+    {
+      store,
+      blobs: createBlobs({ root: data_dir, ids: system_ids, noteFailure: () => undefined }),
+      clock: system_clock,
+      ids: system_ids,
+      bell: createBell(),
+    },
     count,
   );
   await store.close();

@@ -1,6 +1,7 @@
 /** The rows of the benchmark that need no server: transcripts in the store, in process. */
 import { statSync } from "node:fs";
 import { linesOfMean, kilobyteLines, totalBytes } from "./payload.ts";
+import { createBlobs } from "../../src/blob/blobs.ts";
 import { createDoor, type Door } from "../../src/http/door.ts";
 import { system_ids } from "../../src/lib/ids.ts";
 import { createBell } from "../../src/lib/wake.ts";
@@ -33,7 +34,13 @@ const TOKEN = "benchmark-token-of-sufficient-length";
 function doorOf(arm: Arm): Door {
   const entries = { append: arm.append } as unknown as Store["entries"];
   const store = { generation: "", entries } as unknown as Store;
-  const context = { store, clock: system_clock, ids: system_ids, bell: createBell() };
+  const context = {
+    store,
+    blobs: createBlobs({ root: "", ids: system_ids, noteFailure: () => undefined }),
+    clock: system_clock,
+    ids: system_ids,
+    bell: createBell(),
+  };
   return createDoor({
     context,
     token: TOKEN,

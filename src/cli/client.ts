@@ -18,7 +18,7 @@ export interface ApiRequest {
   /** Sent as JSON. */
   json?: unknown;
   /** Sent as it is; its type is among the headers. */
-  body?: Uint8Array;
+  body?: Uint8Array | ReadableStream<Uint8Array>;
   /** The answer goes on as long as it likes. */
   endless?: boolean;
 }
@@ -28,7 +28,7 @@ export interface Outgoing {
   method: string;
   headers: Record<string, string>;
   signal: AbortSignal;
-  body?: string | Uint8Array;
+  body?: string | Uint8Array | ReadableStream<Uint8Array>;
 }
 
 /** How a door is reached. Errors: `unreachable`. */

@@ -5,9 +5,11 @@
 import { Command } from "commander";
 import { type Flags, SETTINGS } from "../config.ts";
 import { defineAppend } from "./append.ts";
+import { defineArtifact } from "./artifact.ts";
 import { defineConfig } from "./config.ts";
 import { defineConstruct } from "./construct.ts";
 import { defineDoctor } from "./doctor.ts";
+import { defineGc } from "./gc.ts";
 import type { Cli } from "./machine.ts";
 import { defineMigrate } from "./migrate.ts";
 import { defineServe } from "./serve.ts";
@@ -38,9 +40,11 @@ const DEFINITIONS = [
   defineWorkspace,
   defineConstruct,
   defineSession,
+  defineArtifact,
   defineAppend,
   defineTail,
   defineTranscript,
+  defineGc,
 ];
 
 const EXAMPLES = `

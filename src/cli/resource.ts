@@ -45,7 +45,7 @@ export async function resolveId(
   if (!/^[0-9a-f-]{6,35}$/.test(text))
     throw new Problem(
       "usage",
-      `The id of a ${name} is expected: a UUID, or six or more characters of its beginning or end.`,
+      `The id of ${/^[aeiou]/.test(name) ? "an" : "a"} ${name} is expected: a UUID, or six or more characters of its beginning or end.`,
     );
   const found: string[] = [];
   for await (const { items, left } of client.pages<Row>(path, query, limit("cli_resolve_rows_count"))) {

@@ -1,4 +1,5 @@
-/** What every rule is given: the store, time, ids and the bell. Made once in app.ts and handed down. */
+/** What every rule is given: the store, the blobs, time, ids and the bell. Made once in app.ts and handed down. */
+import type { Blobs } from "../blob/contract.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Ids } from "../lib/ids.ts";
 import type { Bell } from "../lib/wake.ts";
@@ -8,6 +9,7 @@ import type { Store } from "../store/contract.ts";
 
 export interface Context {
   store: Store;
+  blobs: Blobs;
   clock: Clock;
   ids: Ids;
   bell: Bell;

@@ -52,6 +52,11 @@ export function expectedRevisions(request: Request): "*" | number[] {
   });
 }
 
+/** Whether If-Range names this state by a strong tag (RFC 9110 §13.1.5); a date never does. */
+export function isSame(header: string | null, base: string): boolean {
+  return header?.trim() === entityTag(base);
+}
+
 /** Whether If-None-Match names this state (weak comparison, RFC 9110 §13.1.2). Errors: `invalid_request`. */
 export function isKnown(request: Request, base: string): boolean {
   const header = request.headers.get("if-none-match");

@@ -8,10 +8,14 @@ import { Problem } from "../errors.ts";
 import type { Log } from "../lib/log.ts";
 import { limit } from "../limits.ts";
 import { appendOperation } from "./append.ts";
+import { artifactContentOperation } from "./artifact-content.ts";
+import { artifactLinesOperation } from "./artifact-lines.ts";
+import { artifactOperations } from "./artifact.ts";
 import type { Call, Connection } from "./call.ts";
 import { constructOperations } from "./construct.ts";
 import { docsOperations } from "./docs.ts";
 import { entryOperations } from "./entry.ts";
+import { gcOperation } from "./gc.ts";
 import { createGuard } from "./guard.ts";
 import { healthOperations } from "./health.ts";
 import { createMetrics, type Metrics, metricsOperation } from "./metrics.ts";
@@ -22,6 +26,7 @@ import { sessionOperations } from "./session.ts";
 import { createState, type DoorState } from "./state.ts";
 import { tailOperations } from "./tail.ts";
 import { transcriptOperation } from "./transcript.ts";
+import { usageOperation } from "./usage.ts";
 import { workspaceOperations } from "./workspace.ts";
 
 export interface DoorOptions {
@@ -55,6 +60,12 @@ export interface Door {
 function operationsOf(options: DoorOptions, state: DoorState, metrics: Metrics): Operation[] {
   const { context, log, waits = {} } = options;
   const stall_ms = waits.tail_stall_ms ?? limit("tail_stall_ms");
+  const tails = {
+    log,
+    stall_ms,
+    heartbeat_ms: waits.tail_heartbeat_ms ?? limit("tail_heartbeat_ms"),
+    tails_count: waits.tails_count ?? limit("tails_count"),
+  };
   const operations = [
     ...workspaceOperations(context),
     ...constructOperations(context),
@@ -62,12 +73,12 @@ function operationsOf(options: DoorOptions, state: DoorState, metrics: Metrics):
     appendOperation(context, metrics),
     ...entryOperations(context, { log, stall_ms }),
     transcriptOperation(context, { log, stall_ms }),
-    ...tailOperations(context, state, {
-      log,
-      stall_ms,
-      heartbeat_ms: waits.tail_heartbeat_ms ?? limit("tail_heartbeat_ms"),
-      tails_count: waits.tails_count ?? limit("tails_count"),
-    }),
+    ...tailOperations(context, state, tails),
+    ...artifactOperations(context),
+    artifactContentOperation(context, { log, stall_ms }),
+    artifactLinesOperation(context, state, tails),
+    usageOperation(context),
+    gcOperation(context),
     ...healthOperations(context, state, options),
     metricsOperation(metrics),
   ];

@@ -20,6 +20,8 @@ export const TAGS: Record<Tag, string> = {
     "Units of agent work, with their lifecycle. Also what is exported, retained and recovered together",
   sessions: "Conversations of agents inside a construct",
   entries: "The lines of a session's transcript, numbered from 1 without gaps",
+  artifacts:
+    "Files that belong to a construct: diffs, logs, reports, images. Their bytes are named by their digest",
   server: "The server itself",
 };
 
@@ -39,6 +41,20 @@ export const REQUEST_HEADERS: Record<
   "If-None-Match": {
     description: "ETags that are known already: the answer is 304 when one is current",
     schema: { type: "string" },
+  },
+  "If-Range": {
+    description: "The ETag of the part that the client has; with another one the whole is given",
+    schema: { type: "string" },
+  },
+  Range: { description: "`bytes=FIRST-LAST`, one range of the decoded bytes", schema: { type: "string" } },
+  "Content-Digest": {
+    description: "`sha-256=:BASE64:` of the body; other bytes are refused",
+    schema: { type: "string" },
+  },
+  "Upload-Offset": {
+    required: true,
+    description: "The length of the artifact, where the bytes go",
+    schema: { type: "integer", minimum: 0 },
   },
   Accept: {
     description: "`application/x-ndjson` for a stream, else a page",
@@ -65,6 +81,17 @@ export const RESPONSE_HEADERS: Record<
     description: "`zstd` or `gzip`, when Accept-Encoding asks for it and the answer is over 1 KiB",
     schema: { type: "string" },
   },
+  "Accept-Ranges": { description: "`bytes`", schema: { type: "string" } },
+  "Content-Range": {
+    description: "The range that is given, and the length of the whole",
+    schema: { type: "string" },
+  },
+  "Content-Disposition": {
+    description: "Whether it is shown or saved, and its name",
+    schema: { type: "string" },
+  },
+  "Repr-Digest": { description: "`sha-256=:BASE64:` of the decoded bytes", schema: { type: "string" } },
+  "Upload-Offset": { description: "The length of an artifact that grows", schema: { type: "integer" } },
   Vary: { description: "The request headers that the answer depends on", schema: { type: "string" } },
   "Synthetic-Request-Id": {
     description: "Names the request in the log",

@@ -26,8 +26,8 @@ export interface OpenApiDocument {
 }
 
 function queryParameter(name: string, parameter: Parameter<unknown, boolean>): JsonSchema {
-  const { form, schema, description } = parameter;
-  if (form === "single") return { name, in: "query", description, schema };
+  const { form, schema, description, required } = parameter;
+  if (form === "single") return { name, in: "query", description, ...(required && { required }), schema };
   const values = { type: "array", items: schema, maxItems: limit("filter_values_count") };
   if (form === "many")
     return {

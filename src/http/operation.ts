@@ -10,16 +10,35 @@ import type { QueryOf, QueryShape } from "./parameter.ts";
 import { readQuery } from "./query.ts";
 
 export type Method = "get" | "post" | "put" | "patch" | "delete";
-export type Tag = "workspaces" | "constructs" | "sessions" | "entries" | "server";
+export type Tag = "workspaces" | "constructs" | "sessions" | "entries" | "artifacts" | "server";
 
 export const NDJSON = "application/x-ndjson";
 
 /** Response headers that the document knows. */
-export type ResponseHeader = "ETag" | "Location" | "Link" | "Content-Encoding" | "Vary";
+export type ResponseHeader =
+  | "ETag"
+  | "Location"
+  | "Link"
+  | "Content-Encoding"
+  | "Vary"
+  | "Accept-Ranges"
+  | "Content-Range"
+  | "Content-Disposition"
+  | "Repr-Digest"
+  | "Upload-Offset";
 
 /** Request headers that an operation reads, beside those that all read. */
 export type RequestHeader =
-  "Synthetic-Actor" | "If-Match" | "If-None-Match" | "Accept" | "Accept-Encoding" | "Last-Event-ID";
+  | "Synthetic-Actor"
+  | "If-Match"
+  | "If-None-Match"
+  | "If-Range"
+  | "Range"
+  | "Accept"
+  | "Accept-Encoding"
+  | "Last-Event-ID"
+  | "Content-Digest"
+  | "Upload-Offset";
 
 /** A body that is text of its own format. */
 interface StringSchema {
@@ -39,7 +58,7 @@ export interface Outcome {
 
 export interface BodySpec {
   description: string;
-  content: Record<string, z.ZodType>;
+  content: Record<string, z.ZodType | StringSchema>;
 }
 
 interface Described {

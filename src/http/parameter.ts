@@ -17,6 +17,8 @@ export interface Parameter<T, Present extends boolean> {
   read(text: string): Read;
   /** The value when it is absent. */
   fallback?: T;
+  /** Without it the request is refused. */
+  required?: true;
   present?: Present;
 }
 
@@ -56,6 +58,12 @@ export function whole(
 export function withDefault<T>(parameter: Parameter<T, false>, fallback: T): Parameter<T, true> {
   const { form, schema, description, read } = parameter;
   return { form, schema: { ...schema, default: fallback }, description, read, fallback };
+}
+
+/** The same parameter, without which the request is refused. */
+export function needed<T>(parameter: Parameter<T, false>): Parameter<T, true> {
+  const { form, schema, description, read } = parameter;
+  return { form, schema, description, read, required: true };
 }
 
 /** `true` or `false`. */

@@ -87,11 +87,12 @@ export function problemResponse(
   request_id: string,
   more: Record<string, string> = {},
 ): Response {
-  const { retry_after_s, allow } = problem.extra;
+  const { retry_after_s, allow, content_range } = problem.extra;
   const { status } = ERRORS[problem.code];
   const headers: Record<string, string> = { "Content-Type": "application/problem+json", ...more };
   if (retry_after_s !== undefined || status === 503) headers["Retry-After"] = String(retry_after_s ?? 1);
   if (allow !== undefined) headers["Allow"] = allow;
+  if (content_range !== undefined) headers["Content-Range"] = content_range;
   if (problem.code === "unauthorized") headers["WWW-Authenticate"] = 'Bearer realm="synthetic"';
   return new Response(JSON.stringify(problemDocument(problem, request_id)), { status, headers });
 }

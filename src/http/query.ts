@@ -84,6 +84,10 @@ export function readQuery<S extends QueryShape>(shape: S, search: string): Query
     const detail = addPair(values, placeOf(shape, name), text);
     if (detail !== null && !errors.has(name)) errors.set(name, { pointer: name, detail });
   }
+  for (const [name, { required }] of Object.entries(shape)) {
+    if (required === true && values[name] === undefined && !errors.has(name))
+      errors.set(name, { pointer: name, detail: "This parameter is needed." });
+  }
   const [first] = errors.values();
   if (first !== undefined) {
     throw new Problem(

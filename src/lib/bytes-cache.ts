@@ -4,6 +4,7 @@ export interface BytesCache<V> {
   get(key: string): V | undefined;
   /** Keeps the value if it fits at all; drops the least recently used until the bound holds. */
   set(key: string, value: V, bytes: number): void;
+  forget(key: string): void;
   /** The kept value, or what `load` gives, which is not called again while it is under way; null is not kept. */
   load(key: string, load: () => Promise<{ value: V; bytes: number } | null>): Promise<V | null>;
   readonly stats: { hits: number; misses: number; bytes: number; count: number };
@@ -49,6 +50,10 @@ export function createBytesCache<V>(max_bytes: number): BytesCache<V> {
     stats,
     get,
     set,
+    forget(key) {
+      const old = entries.get(key);
+      if (old !== undefined) remove(key, old.bytes);
+    },
     async load(key, load) {
       const kept = get(key);
       if (kept !== undefined) return kept;

@@ -14,7 +14,10 @@ export type EventType =
   | "session.updated"
   | "session.status_changed"
   | "session.deleted"
-  | "session.undeleted";
+  | "session.undeleted"
+  | "artifact.created"
+  | "artifact.sealed"
+  | "artifact.deleted";
 
 /** An event before it is stored; the store gives it its place in the order. */
 export interface NewEvent {

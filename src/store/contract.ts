@@ -8,6 +8,7 @@
  * Errors of every operation: `storage_full` (nothing stored), `unavailable` (outcome unknown), `busy` (queue full,
  * nothing stored), `integrity_failed`. Other errors are named at the operation.
  */
+import type { ArtifactRow, ArtifactSort, ArtifactState } from "../schema/artifact.ts";
 import type { Actor } from "../schema/common.ts";
 import type { Construct, ConstructSort, ConstructStatus, StatusPeriod } from "../schema/construct.ts";
 import type { AppendResult, EntryKind } from "../schema/entry.ts";
@@ -94,6 +95,39 @@ export interface SessionQuery extends SessionFilter {
   position?: ListPosition;
 }
 
+export interface ArtifactFilter {
+  construct_id?: string[];
+  session_id?: string[];
+  type?: string[];
+  state?: ArtifactState[];
+  sha256?: string[];
+  /** Names that begin so; case matters. */
+  name_prefix?: string;
+  size_at_least?: number;
+  size_at_most?: number;
+  created_after?: number;
+  created_before?: number;
+}
+
+export interface ArtifactQuery extends ArtifactFilter {
+  sort: ArtifactSort;
+  order: "asc" | "desc";
+  limit: number;
+  position?: ListPosition;
+}
+
+/** What an artifact belongs to. */
+export interface ArtifactOwner {
+  workspace_id: string;
+  construct_deleted: boolean;
+}
+
+/** What it takes to serve the bytes of an artifact. */
+export type ArtifactContent = Pick<
+  ArtifactRow,
+  "id" | "construct_id" | "type" | "name" | "media_type" | "state" | "sha256" | "size_bytes" | "deleted_at_ms"
+> & { construct_deleted: boolean };
+
 /** Where a session's transcript stands. */
 export interface SessionHead {
   last_seq: number;
@@ -175,6 +209,24 @@ export interface StoreStats {
   sealed_frame_count: number;
 }
 
+/** Everything, a workspace or a construct. */
+export type UsageScope = { construct_id: string } | { workspace_id: string } | { all: true };
+
+export interface UsageCounts {
+  items_count: number;
+  /** Decoded lengths. */
+  logical_bytes: number;
+  stored_bytes: number;
+}
+
+export interface UsageSums {
+  entry_rows: UsageCounts;
+  entry_frames: UsageCounts;
+  artifacts: { type: string; items_count: number; logical_bytes: number }[];
+  /** Those with files of artifacts. */
+  construct_ids: string[];
+}
+
 export interface Store {
   /** UUID of this history: made with the store, made anew by a restore. */
   readonly generation: string;
@@ -234,6 +286,35 @@ export interface Store {
     ): Promise<Session | null>;
   };
 
+  artifacts: {
+    /**
+     * Errors: `invalid_request` when construct, session or entry is not there or the session is of another construct;
+     * `gone` when the construct is trashed.
+     */
+    insert(
+      row: ArtifactRow,
+      create_digest: string,
+      events: (workspace_id: string) => NewEvent[],
+    ): Promise<Inserted<ArtifactRow>>;
+    /** Also deleted ones. */
+    find(id: string): Promise<(ArtifactOwner & { row: ArtifactRow }) | null>;
+    /** The same, no more than it takes to serve its bytes. */
+    findContent(id: string): Promise<ArtifactContent | null>;
+    list(query: ArtifactQuery): Promise<ListPage<ArtifactRow>>;
+    count(filter: ArtifactFilter): Promise<number>;
+    /** Changes state, digest, length and deletion only. Null when there is none. */
+    update(
+      id: string,
+      rule: (current: ArtifactRow, owner: ArtifactOwner) => Change<ArtifactRow>,
+    ): Promise<ArtifactRow | null>;
+    /** Whether a row names these bytes, also a deleted one. */
+    namesBlob(key: { construct_id: string; type: string; sha256: string }): Promise<boolean>;
+    /** All rows, deleted ones too, in steps; begin after 0 and go on from `next`. */
+    scan(after: number): Promise<{ rows: ArtifactRow[]; next: number | null }>;
+    /** Removes some rows that were deleted before; gives how many. */
+    purge(deleted_before_ms: number): Promise<number>;
+  };
+
   entries: {
     /**
      * All entries or none, in the order given, with seqs that follow the session's last without a gap. Large
@@ -261,6 +342,9 @@ export interface Store {
     /** In commit order, above `after`. */
     list(query: { after: number; limit: number; construct_id?: string }): Promise<Event[]>;
   };
+
+  /** Sums for the bytes that are stored; a long read. */
+  usage(scope: UsageScope): Promise<UsageSums>;
 
   stats(): StoreStats;
   /** Resolves when a write would be possible; rejects with `unavailable` after a fatal engine error. */

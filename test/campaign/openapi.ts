@@ -27,11 +27,14 @@ const POOL_SIZE = 40;
 
 function noteMade(fuzz: Fuzz, request: Request, answer: Answer): void {
   if (answer.status !== 201 || (request.method !== "POST" && request.method !== "PUT")) return;
-  const id = (parse(Buffer.from(decoded(answer)).toString("utf8")) as { id?: string } | undefined)?.id;
+  const made = parse(Buffer.from(decoded(answer)).toString("utf8")) as
+    { id?: string; state?: string } | undefined;
+  const id = made?.id;
   const pool = fuzz.pools.get(collectionOf(request.operation.path));
   if (id === undefined || pool === undefined || !/^\/v1\/\w+(\/\{id\})?$/.test(request.operation.path))
     return;
   pool.push(id);
+  if (made?.state === "open") fuzz.pools.get("open artifacts")?.push(id);
   // Never the first, which for workspaces is the default one.
   if (pool.length > POOL_SIZE) pool.splice(1, 1);
 }
@@ -41,7 +44,7 @@ async function sendOne(fuzz: Fuzz, random: Random, operation: Operation, hostile
   // HEAD is there wherever GET is.
   if (request.method === "GET" && random.chance(0.06)) request.method = "HEAD";
   if (hostile) spoilRequest(fuzz, random, request);
-  const is_stream = /\/(tail|stream)$/.test(operation.path);
+  const is_stream = /\/(tail|stream|lines)$/.test(operation.path);
   fuzz.requests += 1;
   let fault: string | null;
   let status = 0;

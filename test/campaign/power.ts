@@ -5,101 +5,20 @@
  * OFF, where the campaign must see a loss: a harness whose control does not lose is blind. Needs root, loop devices and
  * python3.
  */
-import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { type CampaignOptions, type CampaignResult, createRandom, type Random } from "../support/campaign.ts";
+import { powerHindrance, withPowerDisk } from "../support/power-disk.ts";
 import { type Server, startServer } from "../support/server.ts";
-import { canMountLoop, isCi, tool } from "../support/tools.ts";
+import { isCi } from "../support/tools.ts";
 import { fetchTranscript } from "../support/transcript.ts";
 import { createWorkload, WITH_PARENT } from "../support/verify.ts";
 
 const CYCLES = { short: 1, full: 10 };
-const DISK_BYTES = 512 << 20;
 const WRITER = resolve(import.meta.dir, "../support/power-writer.ts");
 const ENV = { SYNTHETIC_SEAL_IDLE_MS: "100" };
 /** Both writers have said so much before the power may go. */
 const FIRST_ENTRIES = 50;
 const FIRST_MS = 20_000;
-/** _IOR('X', 125, u32) with EXT4_GOING_FLAGS_NOLOGFLUSH: drops what is not on the disk (fs/ext4/ext4.h). */
-const SHUTDOWN = `import fcntl,os,struct,sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack("I", 2))`;
-
-type Program = "mkfs.ext4" | "mount" | "losetup" | "python3";
-
-function command(program: Program, ...words: string[]): void {
-  runProgram(tool(program) ?? program, ...words);
-}
-
-function runProgram(...words: string[]): void {
-  const { success, stderr } = Bun.spawnSync(words, { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
-  if (!success) throw new Error(`${words.join(" ")}: ${stderr.toString()}`);
-}
-
-/** A disk whose power can be cut. */
-class Disk {
-  readonly #place = mkdtempSync(join(tmpdir(), "synthetic-power-"));
-  readonly #image = join(this.#place, "image");
-  readonly #folder = join(this.#place, "disk");
-  readonly data_dir = join(this.#folder, "data");
-  #mounted = false;
-
-  constructor() {
-    writeFileSync(this.#image, "");
-    truncateSync(this.#image, DISK_BYTES);
-    mkdirSync(this.#folder);
-    command("mkfs.ext4", "-q", "-F", this.#image);
-    this.mount();
-  }
-
-  /** The loop device goes with the mount. */
-  mount(): void {
-    command("mount", "-o", "loop", this.#image, this.#folder);
-    this.#mounted = true;
-  }
-
-  /** The power goes: nothing that was not synced will be there after the next mount. */
-  cut(): void {
-    command("python3", "-c", SHUTDOWN, this.#folder);
-  }
-
-  /** A process that has just been killed may hold it a moment longer. */
-  async unmount(): Promise<void> {
-    for (let attempt = 1; this.#mounted; attempt += 1) {
-      const { success, stderr } = Bun.spawnSync(["umount", this.#folder], { stderr: "pipe" });
-      if (success) this.#mounted = false;
-      else if (attempt === 50) throw new Error(`umount: ${stderr.toString()}`);
-      else await Bun.sleep(100);
-    }
-  }
-
-  async remount(): Promise<void> {
-    await this.unmount();
-    this.mount();
-  }
-
-  /** For the end, also a bad one: whatever holds it, it goes. */
-  remove(): void {
-    if (this.#mounted) Bun.spawnSync(["umount", "-l", this.#folder]);
-    this.#mounted = false;
-    rmSync(this.#place, { recursive: true, force: true });
-  }
-}
-
-/** A disk for as long as the work lasts, also when that is ended by a signal. */
-async function withDisk<T>(work: (disk: Disk) => Promise<T>): Promise<T> {
-  const disk = new Disk();
-  const leave = (): void => {
-    disk.remove();
-    process.exit(130);
-  };
-  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, leave);
-  try {
-    return await work(disk);
-  } finally {
-    for (const signal of ["SIGINT", "SIGTERM"]) process.off(signal, leave);
-    disk.remove();
-  }
-}
 
 // ---------------------------------------------------------------- the binary
 
@@ -112,7 +31,7 @@ interface Cuts {
 
 /** The compiled binary under mixed load on one disk whose power is cut again and again. */
 function cutBinary(count: number, random: Random, log: CampaignOptions["log"]): Promise<Cuts> {
-  return withDisk(async (disk) => {
+  return withPowerDisk(async (disk) => {
     const failures: string[] = [];
     let server: Server = await startServer({ data_dir: disk.data_dir, env: ENV, wrapper: [...WITH_PARENT] });
     try {
@@ -186,7 +105,7 @@ async function survivors(data_dir: string, session_id: string, acknowledged: num
 
 /** What a cut takes of the acknowledged entries with this setting. */
 function lossOf(synchronous: "FULL" | "OFF", run_ms: number): Promise<Loss> {
-  return withDisk(async (disk) => {
+  return withPowerDisk(async (disk) => {
     const child = Bun.spawn([...WITH_PARENT, process.execPath, WRITER, disk.data_dir, synchronous], {
       stdin: "ignore",
       stdout: "pipe",
@@ -234,14 +153,8 @@ async function cutWriters(
   return total;
 }
 
-/** Why it cannot be run here, or null. */
-function hindrance(): string | null {
-  if (!canMountLoop()) return "only root on a machine with loop devices and ext4 can cut a disk's power";
-  return tool("python3") === null ? "there is no python3 here" : null;
-}
-
 export async function run({ seed, size, log }: CampaignOptions): Promise<CampaignResult> {
-  const reason = hindrance();
+  const reason = powerHindrance();
   if (reason !== null) {
     log(`power: NOT RUN, ${reason}`);
     // Where the answer counts, a campaign that is left out is one that failed.

@@ -89,7 +89,7 @@ function fakeServer(failures: ("lost" | "stored" | "busy" | "overtaken" | "twin"
         if (method !== "POST") return { last_seq: stored.length };
         const after = Number(query?.["after"]);
         server.asked.push(after);
-        const sent = Buffer.from(body ?? new Uint8Array())
+        const sent = Buffer.from(body instanceof Uint8Array ? body : new Uint8Array())
           .toString()
           .trimEnd()
           .split("\n");

@@ -9,6 +9,7 @@ import type { Clock } from "../../src/lib/clock.ts";
 import { system_ids } from "../../src/lib/ids.ts";
 import { createLog, type Log } from "../../src/lib/log.ts";
 import { createBell } from "../../src/lib/wake.ts";
+import { sharedBlobs } from "../support/blobs.ts";
 import { createMemoryStore, type MemoryStore, type MemoryStoreOptions } from "../support/memory-store.ts";
 
 export const TOKEN = "0123456789abcdef0123456789abcdef0123456789a";
@@ -69,7 +70,7 @@ export function requestOf(method: string, path: string, { json, body, headers = 
 export function openDoor(options: Partial<DoorOptions> & { memory?: MemoryStoreOptions } = {}): OpenDoor {
   const store = createMemoryStore(options.memory);
   const clock = { at_ms: START_MS, now_ms: () => clock.at_ms, elapsed_ms: () => performance.now() };
-  const context: Context = { store, clock, ids: system_ids, bell: createBell() };
+  const context: Context = { store, blobs: sharedBlobs(), clock, ids: system_ids, bell: createBell() };
   const logged: string[] = [];
   const log = createLog(clock, "debug", (line) => logged.push(line));
   const door = createDoor({

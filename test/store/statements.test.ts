@@ -1,7 +1,8 @@
 /** Every SQL statement is prepared on a freshly migrated database, and the hot ones are asked for their plan. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Database } from "bun:sqlite";
-import type { ConstructQuery, SessionQuery } from "../../src/store/contract.ts";
+import type { ArtifactQuery, ConstructQuery, SessionQuery } from "../../src/store/contract.ts";
+import { ARTIFACT_SQL, artifactCountSql, artifactListSql } from "../../src/store/sqlite/artifact.ts";
 import { openReader } from "../../src/store/sqlite/connection.ts";
 import { CONSTRUCT_SQL, constructCountSql, constructListSql } from "../../src/store/sqlite/construct.ts";
 import { ENTRY_KEY_SQL } from "../../src/store/sqlite/entry-key.ts";
@@ -29,6 +30,8 @@ afterAll(async () => {
 const id = "01940000-0000-7000-8000-000000000000";
 const constructs: ConstructQuery = { deleted: false, sort: "updated", order: "desc", limit: 50 };
 const sessions: SessionQuery = { deleted: false, sort: "updated", order: "desc", limit: 50 };
+
+const artifacts: ArtifactQuery = { sort: "created", order: "desc", limit: 50 };
 
 const everything: ConstructQuery = {
   ...constructs,
@@ -58,6 +61,7 @@ function plan(sql: string): string {
 
 describe("every statement", () => {
   const constant = {
+    ARTIFACT_SQL,
     CONSTRUCT_SQL,
     ENTRY_KEY_SQL,
     ENTRY_SQL,
@@ -91,6 +95,21 @@ describe("every statement", () => {
         position: { value: 1, id },
       }),
       sessionCountSql(sessions),
+      artifactListSql({
+        ...artifacts,
+        construct_id: [id, id],
+        session_id: [id],
+        type: ["log"],
+        state: ["open"],
+        sha256: ["00"],
+        name_prefix: "a%_",
+        size_at_least: 1,
+        size_at_most: 2,
+        created_after: 1,
+        created_before: 2,
+        position: { value: 1, id },
+      }),
+      artifactCountSql(artifacts),
       workspaceListSql({ q: "x", limit: 1, position: { value: "x", id } }),
       workspaceCountSql({ q: "x" }),
     ];
@@ -139,6 +158,40 @@ describe("the plan", () => {
     );
     expect(found).toContain("session_by_construct");
     expect(found).not.toContain("TEMP B-TREE FOR ORDER BY");
+  });
+
+  const ordered: [ArtifactQuery["sort"], string][] = [
+    ["created", "artifact_by_construct"],
+    ["name", "artifact_by_name"],
+    ["size", "artifact_by_size"],
+  ];
+  for (const [sort, index] of ordered) {
+    test(`of the artifacts of a construct by ${sort} follows ${index} and sorts nothing`, () => {
+      for (const position of [undefined, { value: 1, id }]) {
+        const query = { ...artifacts, sort, construct_id: [id], ...(position && { position }) };
+        const found = plan(artifactListSql(query).sql);
+        expect(found).toContain(index);
+        expect(found).not.toContain("TEMP B-TREE FOR ORDER BY");
+      }
+    });
+  }
+
+  const narrow: [string, Partial<ArtifactQuery>, string][] = [
+    ["a type", { construct_id: [id], type: ["log"] }, "artifact_by_type"],
+    ["a session", { session_id: [id] }, "artifact_by_session"],
+    ["all", {}, "artifact_created"],
+  ];
+  for (const [name, filter, index] of narrow) {
+    test(`of the artifacts of ${name} follows ${index} and sorts nothing`, () => {
+      const found = plan(artifactListSql({ ...artifacts, ...filter, position: { value: 1, id } }).sql);
+      expect(found).toContain(index);
+      expect(found).not.toContain("TEMP B-TREE FOR ORDER BY");
+    });
+  }
+
+  test("of looking for artifacts never scans", () => {
+    for (const sql of [ARTIFACT_SQL.find, ARTIFACT_SQL.names, ARTIFACT_SQL.purge, ARTIFACT_SQL.session])
+      expect(plan(sql)).not.toMatch(/SCAN (?!\(subquery|CONSTANT)/);
   });
 
   test("of reading and appending entries never scans", () => {

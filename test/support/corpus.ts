@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 const ROOT = join(import.meta.dir, "../..");
-const CORPUS = join(ROOT, "../shared/corpus");
+export const CORPUS = join(ROOT, "../shared/corpus");
 const SAMPLES = join(ROOT, "test/fixtures/transcripts");
 
 /** Claude Code, Codex, pi and Copilot, as the corpus' MANIFEST.tsv names their formats; real ones and odd ones. */

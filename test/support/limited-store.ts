@@ -19,6 +19,7 @@ import { createSqliteStore } from "../../src/store/sqlite/store.ts";
 import type { Random } from "./campaign.ts";
 import { caller } from "./store.ts";
 import { readTranscript, transcriptFaults } from "./transcript.ts";
+import { sharedBlobs } from "./blobs.ts";
 
 const NO_LIMIT = 4_294_967_294;
 
@@ -57,7 +58,13 @@ export async function openLimitedStore(data_dir: string): Promise<LimitedStore> 
     };
   };
   let current = await open();
-  const context: Context = { store: current.store, clock: system_clock, ids: system_ids, bell: createBell() };
+  const context: Context = {
+    store: current.store,
+    blobs: sharedBlobs(),
+    clock: system_clock,
+    ids: system_ids,
+    bell: createBell(),
+  };
   const close = async (): Promise<void> => {
     await current.store.close();
     current.opened.lock.release();

@@ -6,6 +6,7 @@ import { assert, invalid, Problem } from "../../src/errors.ts";
 import { headHex, nextHead, ZERO_HEAD } from "../../src/lib/head.ts";
 import { DEFAULT_WORKSPACE_ID } from "../../src/lib/ids.ts";
 import { headedText, wireLine } from "../../src/lib/wire-line.ts";
+import type { ArtifactRow } from "../../src/schema/artifact.ts";
 import type { Construct, StatusPeriod } from "../../src/schema/construct.ts";
 import type { Event, NewEvent } from "../../src/schema/event.ts";
 import type { Session } from "../../src/schema/session.ts";
@@ -13,6 +14,7 @@ import type { Workspace } from "../../src/schema/workspace.ts";
 import type {
   AppendOptions,
   AppendOutcome,
+  ArtifactFilter,
   ConstructFilter,
   Inserted,
   Lines,
@@ -108,10 +110,35 @@ function constructMatches(row: Construct, filter: ConstructFilter): boolean {
   );
 }
 
+function artifactMatches(row: ArtifactRow, filter: ArtifactFilter): boolean {
+  const {
+    name_prefix = "",
+    size_at_least = 0,
+    size_at_most = Infinity,
+    created_after,
+    created_before,
+  } = filter;
+  return (
+    row.deleted_at_ms === null &&
+    anyOf(filter.construct_id, row.construct_id) &&
+    (filter.session_id === undefined ||
+      (row.session_id !== null && filter.session_id.includes(row.session_id))) &&
+    anyOf(filter.type, row.type) &&
+    anyOf(filter.state, row.state) &&
+    (filter.sha256 === undefined || (row.sha256 !== null && filter.sha256.includes(row.sha256))) &&
+    row.name.startsWith(name_prefix) &&
+    row.size_bytes >= size_at_least &&
+    row.size_bytes <= size_at_most &&
+    (created_after === undefined || row.created_at_ms > created_after) &&
+    (created_before === undefined || row.created_at_ms < created_before)
+  );
+}
+
 export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore {
   const workspaces = new Map<string, { row: Workspace; digest: string }>();
   const constructs = new Map<string, { row: Construct; digest: string; periods: StatusPeriod[] }>();
   const sessions = new Map<string, { row: Session; digest: string; transcript: Transcript }>();
+  const artifacts = new Map<string, { row: ArtifactRow; digest: string }>();
   const recorded: Event[] = [];
   const generation = options.generation ?? Bun.randomUUIDv7();
 
@@ -454,6 +481,90 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
           return withHead(stored);
         }),
     },
+    artifacts: {
+      insert: (row, digest, events) =>
+        atomic(() => {
+          const existing = artifacts.get(row.id);
+          if (existing !== undefined) return found(existing);
+          const construct = constructs.get(row.construct_id);
+          if (construct === undefined) throw invalid("construct_id", "There is no such construct.");
+          if (construct.row.deleted_at_ms !== null)
+            throw new Problem("gone", "The construct is in the trash.");
+          const session = row.session_id === null ? undefined : sessions.get(row.session_id);
+          if (row.session_id !== null && session?.row.construct_id !== row.construct_id)
+            throw invalid("session_id", "There is no such session in this construct.");
+          if (row.entry_seq !== null && row.entry_seq > (session?.transcript.entries.length ?? 0))
+            throw invalid("entry_seq", "There is no such entry.");
+          artifacts.set(row.id, { row, digest });
+          record(events(construct.row.workspace_id));
+          return inserted(row, digest);
+        }),
+      find: (id) =>
+        atomic(() => {
+          const stored = artifacts.get(id);
+          if (stored === undefined) return null;
+          const { construct_id } = stored.row;
+          return {
+            row: structuredClone(stored.row),
+            workspace_id: workspaceOf(construct_id),
+            construct_deleted: isTrashed(construct_id),
+          };
+        }),
+      findContent: (id) =>
+        atomic(() => {
+          const stored = artifacts.get(id);
+          return stored === undefined
+            ? null
+            : { ...stored.row, construct_deleted: isTrashed(stored.row.construct_id) };
+        }),
+      list: (query) =>
+        atomic(() =>
+          pageOut(
+            [...artifacts.values()]
+              .map(({ row }) => row)
+              .filter((row) => artifactMatches(row, query) && !isTrashed(row.construct_id)),
+            (row) => ({ created: row.created_at_ms, name: row.name, size: row.size_bytes })[query.sort],
+            query,
+            query.order,
+          ),
+        ),
+      count: (filter) =>
+        atomic(
+          () =>
+            [...artifacts.values()].filter(
+              ({ row }) => artifactMatches(row, filter) && !isTrashed(row.construct_id),
+            ).length,
+        ),
+      update: (id, rule) =>
+        atomic(() => {
+          const stored = artifacts.get(id);
+          if (stored === undefined) return null;
+          const { construct_id } = stored.row;
+          const { row, events } = rule(structuredClone(stored.row), {
+            workspace_id: workspaceOf(construct_id),
+            construct_deleted: isTrashed(construct_id),
+          });
+          if (row !== null) {
+            stored.row = row;
+            record(events);
+          }
+          return structuredClone(stored.row);
+        }),
+      namesBlob: ({ construct_id, type, sha256 }) =>
+        atomic(() =>
+          [...artifacts.values()].some(
+            ({ row }) => row.construct_id === construct_id && row.type === type && row.sha256 === sha256,
+          ),
+        ),
+      scan: () =>
+        atomic(() => ({ rows: [...artifacts.values()].map(({ row }) => structuredClone(row)), next: null })),
+      purge: (before) =>
+        atomic(() => {
+          const old = [...artifacts.values()].filter(({ row }) => (row.deleted_at_ms ?? Infinity) < before);
+          for (const { row } of old) artifacts.delete(row.id);
+          return old.length;
+        }),
+    },
     entries: {
       append: (session_id, entries, append_options) =>
         atomic(() => append(session_id, entries, append_options)),
@@ -490,6 +601,34 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
             .slice(0, limit),
         ),
     },
+    usage: (scope) =>
+      atomic(() => {
+        const is_within = (construct_id: string): boolean =>
+          "construct_id" in scope
+            ? scope.construct_id === construct_id
+            : !("workspace_id" in scope) || workspaceOf(construct_id) === scope.workspace_id;
+        const entries = [...sessions.values()]
+          .filter(({ row }) => is_within(row.construct_id))
+          .flatMap(({ transcript }) => transcript.entries);
+        const bytes = entries.reduce((sum, { entry }) => sum + Buffer.byteLength(entry.body), 0);
+        const rows = [...artifacts.values()]
+          .map(({ row }) => row)
+          .filter((row) => is_within(row.construct_id));
+        const living = Map.groupBy(
+          rows.filter((row) => row.deleted_at_ms === null),
+          (row) => row.type,
+        );
+        return {
+          entry_rows: { items_count: entries.length, logical_bytes: bytes, stored_bytes: bytes },
+          entry_frames: { items_count: 0, logical_bytes: 0, stored_bytes: 0 },
+          artifacts: [...living].map(([type, of_type]) => ({
+            type,
+            items_count: of_type.length,
+            logical_bytes: of_type.reduce((sum, { size_bytes }) => sum + size_bytes, 0),
+          })),
+          construct_ids: [...new Set(rows.map(({ construct_id }) => construct_id))],
+        };
+      }),
     stats: (): StoreStats => ({
       hot_rows_bytes: 0,
       wal_bytes: 0,

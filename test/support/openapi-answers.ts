@@ -44,7 +44,13 @@ function problemFault(fuzz: Fuzz, answer: Answer, text: string): string | null {
 
 /** The events of a tail: what each is said to hold. */
 function eventsFault(fuzz: Fuzz, text: string): string | null {
-  const schema_of: Record<string, string> = { entry: "Entry", reset: "TailPosition", error: "Problem" };
+  const schema_of: Record<string, string> = {
+    entry: "Entry",
+    line: "ArtifactLine",
+    end: "ArtifactLinesEnd",
+    reset: "TailPosition",
+    error: "Problem",
+  };
   for (const block of text.split("\n\n").slice(0, -1)) {
     const data = /^data: (.*)$/m.exec(block)?.[1];
     if (data === undefined) continue;
@@ -103,6 +109,8 @@ export function answerFault(fuzz: Fuzz, request: Request, answer: Answer): strin
   if (!documented && method !== operation.method.toUpperCase()) return null;
   if (response === undefined) return documented ? "a status that is not documented" : null;
   if (response.content === undefined) return text === "" ? null : "a body that is not documented";
+  // Whatever the bytes are.
+  if (response.content["*/*"] !== undefined) return null;
   const described = response.content[type];
   if (described === undefined) return documented ? `a type that is not documented: ${type}` : null;
   return contentFault(

@@ -63,6 +63,8 @@ export class Fuzz {
     ["workspaces", [DEFAULT_WORKSPACE_ID]],
     ["constructs", []],
     ["sessions", []],
+    ["artifacts", []],
+    ["open artifacts", []],
   ]);
   readonly validators = new Map<string, ValidateFunction>();
   readonly ajv: Ajv2020;
@@ -92,6 +94,12 @@ export class Fuzz {
 
 export function collectionOf(path: string): string {
   return path.split("/")[2] ?? "";
+}
+
+/** Only what grows can be appended to. */
+function poolOf({ doc, path }: Operation, random: Random): string {
+  if (doc.operationId === "appendToArtifact" && random.chance(0.8)) return "open artifacts";
+  return collectionOf(path);
 }
 
 function someId(fuzz: Fuzz, random: Random, pool: string): string {
@@ -126,6 +134,16 @@ function headerValue(fuzz: Fuzz, random: Random, { name, schema }: ParameterDoc)
       "application/x-ndjson;q=0.5, application/json",
     ]);
   if (name === "Accept-Encoding") return random.pick(["zstd", "gzip", "identity", "gzip, zstd;q=0.5", "*"]);
+  if (name === "Upload-Offset") return String(random.pick([0, 0, 0, 3, 10]));
+  if (name === "Content-Digest")
+    return random.pick([
+      "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:",
+      "md5=:x:",
+      "sha-256=:short:",
+    ]);
+  if (name === "Range")
+    return random.pick(["bytes=0-3", "bytes=2-", "bytes=-2", "bytes=99-", "bytes=0-1,3-4", "x=1"]);
+  if (name === "If-Range") return random.pick(['"x"', "Wed, 21 Oct 2015 07:28:00 GMT"]);
   if (name === "Last-Event-ID") return random.pick(["0", "1", `${crypto.randomUUID()}.3`]);
   return String(sample(valuesOf(fuzz, random), schema));
 }
@@ -142,6 +160,8 @@ function queryPairs(fuzz: Fuzz, random: Random, { name, schema }: ParameterDoc):
   // A cursor is only ever one that was given.
   if (name === "cursor") return [];
   if (["after", "before", "around"].includes(name)) return [[name, String(1 + random.int(6))]];
+  if (name === "construct_id") return [[name, someId(fuzz, random, "constructs")]];
+  if (name === "session_id") return [[name, someId(fuzz, random, "sessions")]];
   return [[name, String(sample(values, schema))]];
 }
 
@@ -155,15 +175,17 @@ export function describedRequest(fuzz: Fuzz, random: Random, operation: Operatio
   const idFor = (): string =>
     operation.method === "put" && random.chance(0.8)
       ? crypto.randomUUID()
-      : someId(fuzz, random, collectionOf(operation.path));
+      : someId(fuzz, random, poolOf(operation, random));
   const path = operation.path.replaceAll(/\{(\w+)\}/g, (_, name: string) =>
     name === "seq" ? String(1 + random.int(5)) : idFor(),
   );
   const place = random.pick([...PLACES]);
   const query = parameters
     .filter(
-      ({ in: where, name }) =>
-        where === "query" && random.chance(0.15) && (!PLACES.has(name) || name === place),
+      ({ in: where, name, required }) =>
+        where === "query" &&
+        (required === true || random.chance(name === "open" ? 0.6 : 0.15)) &&
+        (!PLACES.has(name) || name === place),
     )
     .flatMap((parameter) => queryPairs(fuzz, random, parameter))
     .map(([name, value]): [string, string] => [encodeURIComponent(name), encodeURIComponent(value)]);
@@ -204,6 +226,10 @@ export function addDescribedBody(
   const content = request.operation.doc.requestBody?.content;
   if (content === undefined) return;
   const type = random.pick(Object.keys(content));
+  if (type === "application/octet-stream") {
+    request.body = Buffer.from(random.pick(["", "a\nb\n", "\0\xff", "line\n".repeat(2_000)]), "latin1");
+    return;
+  }
   const make = (): unknown => {
     const value = sample(valuesOf(fuzz, random), content[type]?.schema ?? {}) as Record<string, unknown>;
     // A PUT that names another id than its path is refused; mostly it names none.

@@ -12,6 +12,7 @@ import { createBell } from "../../src/lib/wake.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { createSqliteStore } from "../../src/store/sqlite/store.ts";
 import { caller, quiet_log } from "./store.ts";
+import { sharedBlobs } from "./blobs.ts";
 
 const [data_dir = "", synchronous = "FULL"] = process.argv.slice(2);
 const shared = { clock: system_clock, ids: system_ids };
@@ -29,7 +30,7 @@ const { store } = createSqliteStore({
   log: quiet_log,
   seal_idle_ms: 100,
 });
-const context = { store, bell: createBell(), ...shared };
+const context = { store, blobs: sharedBlobs(), bell: createBell(), ...shared };
 const { row: construct } = await createConstruct(context, { title: "power" }, caller);
 const { row: session } = await createSession(context, { construct_id: construct.id }, caller);
 process.stdout.write(`${session.id}\n`);

@@ -12,6 +12,7 @@ import { createSession } from "../../src/core/session.ts";
 import type { Session } from "../../src/schema/session.ts";
 import { openDatabase } from "../../src/store/sqlite/open.ts";
 import { createSqliteStore } from "../../src/store/sqlite/store.ts";
+import { sharedBlobs } from "./blobs.ts";
 
 export interface TestStore {
   context: Context;
@@ -44,7 +45,13 @@ export async function openTestStore(
     return { opened, ...made };
   };
   let current = await open();
-  const context: Context = { store: current.store, clock: system_clock, ids: system_ids, bell: createBell() };
+  const context: Context = {
+    store: current.store,
+    blobs: sharedBlobs(),
+    clock: system_clock,
+    ids: system_ids,
+    bell: createBell(),
+  };
   const close = async (): Promise<void> => {
     await current.store.close();
     current.opened.lock.release();

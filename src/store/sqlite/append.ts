@@ -15,7 +15,7 @@ import type { AppendOptions, AppendOutcome, NewEntry } from "../contract.ts";
 import { insertKey, unknownKeys } from "./entry-key.ts";
 import { insertEntry, type LineBlock, ROW_OVERHEAD_BYTES } from "./entry-row.ts";
 import { cutFrames } from "./frame.ts";
-import type { Gate } from "./gate.ts";
+import type { Gate } from "../../lib/gate.ts";
 import { advanceHead, findHead, HEAD_SQL, type HeadRow, requireWritable, toSessionHead } from "./head.ts";
 import type { Sealer } from "./sealer.ts";
 import { run } from "./statement.ts";

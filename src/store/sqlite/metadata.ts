@@ -1,9 +1,9 @@
-/** The flat maps of workspaces, constructs and sessions: one narrow table each, of the same shape. */
+/** The flat maps of workspaces, constructs, sessions and artifacts: one narrow table each, of the same shape. */
 import type { Database } from "bun:sqlite";
 import type { Metadata } from "../../schema/common.ts";
 import { run } from "./statement.ts";
 
-type Owner = "workspace" | "construct" | "session";
+type Owner = "workspace" | "construct" | "session" | "artifact";
 
 export const METADATA_SQL = {
   workspace: {
@@ -17,6 +17,10 @@ export const METADATA_SQL = {
   session: {
     clear: "DELETE FROM session_metadata WHERE session = $owner",
     insert: "INSERT INTO session_metadata (session, key, value) VALUES ($owner, $key, $value)",
+  },
+  artifact: {
+    clear: "DELETE FROM artifact_metadata WHERE artifact = $owner",
+    insert: "INSERT INTO artifact_metadata (artifact, key, value) VALUES ($owner, $key, $value)",
   },
 };
 

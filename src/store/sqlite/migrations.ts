@@ -9,6 +9,7 @@ import construct from "../../../migrations/0003_construct.sql" with { type: "tex
 import session from "../../../migrations/0004_session.sql" with { type: "text" };
 import entry from "../../../migrations/0005_entry.sql" with { type: "text" };
 import event from "../../../migrations/0006_event.sql" with { type: "text" };
+import artifact from "../../../migrations/0007_artifact.sql" with { type: "text" };
 
 export interface Migration {
   /** Counts from 1 without gaps; the schema's version after it. */
@@ -25,4 +26,5 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 4, name: "session", sql: session },
   { version: 5, name: "entry", sql: entry },
   { version: 6, name: "event", sql: event },
+  { version: 7, name: "artifact", sql: artifact },
 ];

@@ -5,8 +5,21 @@ import { type BytesCache, createBytesCache } from "../../lib/bytes-cache.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { limit } from "../../limits.ts";
-import type { Store, StoreStats } from "../contract.ts";
+import type { Store, StoreStats, UsageCounts, UsageSums } from "../contract.ts";
 import { append } from "./append.ts";
+import {
+  artifactCountSql,
+  artifactListScans,
+  artifactListSql,
+  artifactPage,
+  findArtifact,
+  findArtifactContent,
+  insertArtifact,
+  namesBlob,
+  purgeArtifacts,
+  scanArtifacts,
+  updateArtifact,
+} from "./artifact.ts";
 import { createCheckpointer } from "./checkpointer.ts";
 import { classifySqliteError, closeConnection, openReader } from "./connection.ts";
 import {
@@ -21,7 +34,7 @@ import {
 } from "./construct.ts";
 import type { LineBlock } from "./entry-row.ts";
 import { listEvents } from "./event.ts";
-import { createGate } from "./gate.ts";
+import { createGate } from "../../lib/gate.ts";
 import { findHead, toSessionHead } from "./head.ts";
 import { createReaderPool } from "./reader-pool.ts";
 import { damaged } from "./refuse.ts";
@@ -46,6 +59,7 @@ import {
   updateWorkspace,
   workspaceCountSql,
 } from "./workspace.ts";
+import { artifactFoldersSql, artifactUsageSql, frameUsageSql, rowUsageSql } from "./usage.ts";
 import { createWriter } from "./writer.ts";
 
 export interface SqliteStoreOptions {
@@ -131,6 +145,19 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
       count: async (filter) => total(sessionCountSql(filter)),
       update: async (id, rule) => writer.run((db) => updateSession(db, id, rule)),
     },
+    artifacts: {
+      insert: async (row, digest, events) => writer.run((db) => insertArtifact(db, row, digest, events)),
+      find: async (id) => findArtifact(reader, id),
+      findContent: async (id) => findArtifactContent(reader, id),
+      list: async (query) =>
+        artifactPage(await rows(artifactListScans(query), artifactListSql(query)), query),
+      count: async (filter) => total(artifactCountSql(filter)),
+      update: async (id, rule) => writer.run((db) => updateArtifact(db, id, rule)),
+      namesBlob: async (key) => namesBlob(reader, key),
+      scan: async (after) => scanArtifacts(reader, after, limit("scanned_artifacts_count")),
+      purge: async (before) =>
+        writer.run((db) => purgeArtifacts(db, before, limit("purged_artifacts_count"))),
+    },
     entries: {
       append: (session_id, entries, append_options) => append(parts, session_id, entries, append_options),
       head: async (session_id) => {
@@ -143,6 +170,20 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
       sealAll: sealer.sealAll,
     },
     events: { list: async (query) => listEvents(reader, query) },
+    async usage(scope) {
+      const sums = async (query: { sql: string; parameters: Parameters }): Promise<UsageCounts> => {
+        const [row] = await pool.all<UsageCounts>(query.sql, query.parameters);
+        return row ?? { items_count: 0, logical_bytes: 0, stored_bytes: 0 };
+      };
+      const rows_of = <Row>({ sql, parameters }: { sql: string; parameters: Parameters }): Promise<Row[]> =>
+        pool.all<Row>(sql, parameters);
+      return {
+        entry_rows: await sums(rowUsageSql(scope)),
+        entry_frames: await sums(frameUsageSql(scope)),
+        artifacts: await rows_of<UsageSums["artifacts"][number]>(artifactUsageSql(scope)),
+        construct_ids: (await rows_of<{ id: string }>(artifactFoldersSql(scope))).map(({ id }) => id),
+      };
+    },
     stats,
     ready: async () => writer.requireReady(),
     close: async () => {
@@ -170,8 +211,11 @@ function withDamageTold(store: Store): Store {
           }),
       ]),
     );
-  const { workspaces, constructs, sessions, entries, events } = store;
-  const groups = { workspaces, constructs, sessions, entries, events } as unknown as Record<string, Group>;
+  const { workspaces, constructs, sessions, artifacts, entries, events } = store;
+  const groups = { workspaces, constructs, sessions, artifacts, entries, events } as unknown as Record<
+    string,
+    Group
+  >;
   const told = Object.fromEntries(Object.entries(groups).map(([name, group]) => [name, wrapped(group)]));
   return { ...store, ...(told as unknown as Omit<Store, "generation" | "stats" | "ready" | "close">) };
 }

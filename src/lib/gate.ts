@@ -1,4 +1,4 @@
-/** Turns at a session: whoever holds one keeps others of the same name waiting, in order. */
+/** Turns at a name: whoever holds one keeps others of the same name waiting, in order. */
 
 export interface Gate {
   /** Waits for the turn; the returned function ends it. */

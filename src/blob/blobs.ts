@@ -1,0 +1,410 @@
+/**
+ * The files of artifacts. Bytes are written beside their place, hashed on the way, synced and renamed; the row comes
+ * after them. One lock a digest keeps an upload and a removal of the same bytes apart.
+ */
+import { open, opendir, readdir, rename, stat, unlink, type FileHandle } from "node:fs/promises";
+import { join } from "node:path";
+import { invalid, Problem } from "../errors.ts";
+import { createBytesCache } from "../lib/bytes-cache.ts";
+import { createGate } from "../lib/gate.ts";
+import { createLane } from "../lib/lane.ts";
+import type { Ids } from "../lib/ids.ts";
+import { systemCode } from "../lib/private-files.ts";
+import { limit } from "../limits.ts";
+import type {
+  Blob,
+  BlobDigest,
+  BlobFile,
+  BlobKey,
+  BlobPlace,
+  Blobs,
+  GcReport,
+  GrowingKey,
+  PutOptions,
+} from "./contract.ts";
+import { absentAsNull, createFile, createFolders, fileProblem, tooLarge, writeAll } from "./durable.ts";
+import { createGrowing } from "./growing.ts";
+import {
+  blobPath,
+  constructFolder,
+  type FileName,
+  folderOf,
+  readName,
+  readPlace,
+  temporaryPath,
+} from "./layout.ts";
+import { createLineIndex, type LineIndex } from "./line-index.ts";
+import { compressTo, readAt } from "./seekable.ts";
+import { openBytes, openIdentity, openSeekable } from "./source.ts";
+import { looksLikeText } from "./text.ts";
+
+export interface BlobsOptions {
+  /** A folder that is there and lasts. */
+  root: string;
+  ids: Ids;
+  /** What failed behind everybody's back: nothing is lost by it but room. */
+  noteFailure(error: unknown): void;
+  /** Replaces the limit of that name. */
+  plain_copy_ms?: number;
+}
+
+export function createBlobs({
+  root,
+  ids,
+  noteFailure,
+  plain_copy_ms = limit("plain_copy_ms"),
+}: BlobsOptions): Blobs {
+  const folders = createFolders(root);
+  const digests = createGate();
+  /** Uploads hash on the event loop: in each turn so many pieces, so that others get theirs. */
+  const turn = createLane(limit("upload_pieces_per_turn_count"));
+  const removals = new Set<Promise<void>>();
+  const { promise: closing, resolve: tellClosing } = Promise.withResolvers<void>();
+  /** Temporary files that are being written now. */
+  const in_use = new Set<string>();
+  /** Small files that stay as they are, whole. */
+  const small = createBytesCache<Uint8Array>(limit("small_artifacts_bytes"));
+  /** Newlines of files that are not compressed, so that only the first look reads them whole. */
+  const indexes = createBytesCache<LineIndex>(limit("line_indexes_bytes"));
+
+  async function withDigest<T>({ construct_id, type, sha256 }: BlobKey, work: () => Promise<T>): Promise<T> {
+    const leave = await digests.enter(`${construct_id}/${type}/${sha256}`);
+    try {
+      return await work();
+    } finally {
+      leave();
+    }
+  }
+
+  async function find(key: BlobKey): Promise<BlobFile | null> {
+    for (const encoding of ["zstd", "identity"] as const) {
+      const found = await absentAsNull(stat(blobPath(root, key, encoding)));
+      if (found !== null) return { stored_bytes: found.size, encoding };
+    }
+    return null;
+  }
+
+  const growing = createGrowing({
+    root,
+    folders,
+    in_use,
+    withDigest,
+    isThere: async (key) => (await find(key)) !== null,
+  });
+
+  /** Runs `work` with a new file of a folder; the file is gone afterwards unless it was renamed. */
+  async function withTemporary<T>(
+    folder: string,
+    work: (file: FileHandle, path: string) => Promise<T>,
+  ): Promise<T> {
+    const path = temporaryPath(folder, ids.next());
+    in_use.add(path);
+    try {
+      const file = await createFile(path);
+      try {
+        return await work(file, path);
+      } finally {
+        await file.close();
+        await absentAsNull(unlink(path));
+      }
+    } finally {
+      in_use.delete(path);
+    }
+  }
+
+  /** Writes and hashes at the same time: while a piece is on its way to the disk the next one is hashed. */
+  async function receive(
+    file: FileHandle,
+    chunks: AsyncIterable<Uint8Array>,
+    max_bytes: number,
+  ): Promise<BlobDigest> {
+    const hasher = new Bun.CryptoHasher("sha256");
+    let size_bytes = 0;
+    let unsynced_bytes = 0;
+    let writing: Promise<void> = Promise.resolve();
+    try {
+      for await (const chunk of chunks) {
+        if (size_bytes + chunk.byteLength > max_bytes) throw tooLarge(max_bytes);
+        await turn();
+        hasher.update(chunk);
+        await writing;
+        writing = writeAll(file, chunk, size_bytes);
+        unsynced_bytes += chunk.byteLength;
+        if (unsynced_bytes >= limit("upload_sync_bytes")) {
+          // Not all at the end: a commit that syncs its log has to wait for what the disk was given before.
+          unsynced_bytes = 0;
+          writing = writing.then(() => file.datasync());
+        }
+        // It is waited for above or below; until then its failure is nobody's surprise.
+        writing.catch(() => undefined);
+        size_bytes += chunk.byteLength;
+      }
+    } finally {
+      await writing;
+    }
+    await file.sync();
+    return { sha256: hasher.digest("hex"), size_bytes };
+  }
+
+  async function put<T>(
+    place: BlobPlace,
+    chunks: AsyncIterable<Uint8Array>,
+    options: PutOptions,
+    commit: (digest: BlobDigest) => Promise<T>,
+  ): Promise<T> {
+    const folder = folderOf(root, place);
+    await folders.make(folder);
+    return withTemporary(folder, async (file, temporary) => {
+      const digest = await receive(file, chunks, options.max_bytes);
+      if (options.sha256 !== undefined && options.sha256 !== digest.sha256)
+        throw invalid("Content-Digest", `The bytes that came have the SHA-256 ${digest.sha256}.`);
+      const key: BlobKey = { construct_id: place.construct_id, type: place.type, sha256: digest.sha256 };
+      return withDigest(key, async () => {
+        const was_there = (await find(key)) !== null;
+        if (!was_there) await rename(temporary, blobPath(root, key, "identity"));
+        // Also of one that was there: whoever put it there may not have come so far.
+        await folders.sync(folder);
+        try {
+          return await commit(digest);
+        } catch (error) {
+          // A row that may be there after all keeps its file; gc takes what nobody names.
+          const is_known = error instanceof Problem && error.code !== "unavailable";
+          if (!was_there && is_known) await unlink(blobPath(root, key, "identity"));
+          throw error;
+        }
+      });
+    });
+  }
+
+  async function readSmall(key: BlobKey, file: FileHandle, path: string, size: number): Promise<Uint8Array> {
+    try {
+      const bytes = await readAt(file, 0, new Uint8Array(size));
+      // Once it is compressed, the compressed one is served.
+      if ((await absentAsNull(stat(blobPath(root, key, "zstd")))) === null)
+        small.set(path, bytes, size + limit("line_index_entry_bytes"));
+      return bytes;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async function openBlob(key: BlobKey): Promise<Blob> {
+    const plain = blobPath(root, key, "identity");
+    const kept = small.get(plain);
+    if (kept !== undefined) return openBytes(kept, plain);
+    // Compressed first; a second look, because it may be compressed between the two.
+    for (const encoding of ["zstd", "identity", "zstd"] as const) {
+      const path = blobPath(root, key, encoding);
+      const file = await absentAsNull(open(path, "r"));
+      if (file === null) continue;
+      const { size } = await file.stat();
+      if (encoding === "zstd") return openSeekable(file, path, size);
+      if (size <= limit("read_artifact_bytes"))
+        return openBytes(await readSmall(key, file, path, size), path);
+      const index = indexes.get(path) ?? createLineIndex(limit("artifact_block_bytes"));
+      indexes.set(path, index, limit("line_index_entry_bytes") + size / 16_384);
+      return openIdentity(file, path, size, index);
+    }
+    throw new Problem("integrity_failed", "The file of this artifact is missing.");
+  }
+
+  /** Whether a compressed file decodes to the bytes of its name. */
+  async function isWhole(path: string, stored_bytes: number, sha256: string): Promise<boolean> {
+    const blob = await openSeekable(await open(path, "r"), path, stored_bytes);
+    try {
+      const hasher = new Bun.CryptoHasher("sha256");
+      for await (const piece of blob.read(0, blob.size_bytes)) hasher.update(piece);
+      return hasher.digest("hex") === sha256;
+    } finally {
+      await blob.close();
+    }
+  }
+
+  /** Whoever was just told the name of the plain file opens it yet, so it stays for a moment beside the compressed one. */
+  function removeCopy(key: BlobKey): Promise<void> {
+    const removal = (async () => {
+      if (plain_copy_ms > 0) await Promise.race([Bun.sleep(plain_copy_ms), closing]);
+      await withDigest(key, async () => {
+        // Meanwhile both may have gone, and the plain one have come again.
+        const is_compressed = (await absentAsNull(stat(blobPath(root, key, "zstd")))) !== null;
+        if (is_compressed) await absentAsNull(unlink(blobPath(root, key, "identity")));
+      });
+    })()
+      .catch(noteFailure)
+      .finally(() => removals.delete(removal));
+    removals.add(removal);
+    return removal;
+  }
+
+  async function compress(key: BlobKey): Promise<BlobFile | null> {
+    const plain = blobPath(root, key, "identity");
+    const source = await absentAsNull(open(plain, "r"));
+    if (source === null) return null;
+    const { size } = await source.stat();
+    const blob = openIdentity(source, plain, size, createLineIndex(limit("artifact_block_bytes")));
+    try {
+      if (size < limit("compressed_artifact_bytes") || !(await isText(blob))) return null;
+      return await withTemporary(folderOf(root, key), async (file, temporary) => {
+        const made = await compressTo(blob.read(0, size), file, {
+          at_most_bytes: Math.floor(size * COMPRESSED_SHARE),
+        });
+        if (made === null || !(await isWhole(temporary, made.stored_bytes, key.sha256))) return null;
+        await file.sync();
+        await withDigest(key, async () => {
+          if ((await absentAsNull(stat(plain))) === null) return;
+          await rename(temporary, blobPath(root, key, "zstd"));
+          await folders.sync(folderOf(root, key));
+          small.forget(plain);
+        });
+        const removal = removeCopy(key);
+        if (plain_copy_ms === 0) await removal;
+        return { stored_bytes: made.stored_bytes, encoding: "zstd" as const };
+      });
+    } finally {
+      await blob.close();
+    }
+  }
+
+  async function* filesOf(place: BlobPlace): AsyncGenerator<FoundFile> {
+    const folder = folderOf(root, place);
+    for await (const { name } of await opendir(folder)) {
+      const meaning = readName(name);
+      const path = join(folder, name);
+      const found = meaning === null ? null : await absentAsNull(stat(path));
+      if (meaning !== null && found !== null)
+        yield { place, meaning, path, stored_bytes: found.size, changed_ms: found.ctimeMs };
+    }
+  }
+
+  async function* places(): AsyncGenerator<BlobPlace> {
+    for (const shard of await namesIn(root))
+      for (const construct_id of await namesIn(join(root, shard)))
+        for (const type of await namesIn(join(root, shard, construct_id))) {
+          const place = readPlace(shard, construct_id, type);
+          if (place !== null) yield place;
+        }
+  }
+
+  async function usage(
+    construct_id: string,
+  ): Promise<Map<string, { stored_bytes: number; files_count: number }>> {
+    const found = new Map<string, { stored_bytes: number; files_count: number }>();
+    for (const type of await namesIn(constructFolder(root, construct_id))) {
+      const sum = { stored_bytes: 0, files_count: 0 };
+      for await (const { stored_bytes } of filesOf({ construct_id, type })) {
+        sum.stored_bytes += stored_bytes;
+        sum.files_count += 1;
+      }
+      found.set(type, sum);
+    }
+    return found;
+  }
+
+  async function collect(
+    { place, meaning, path, stored_bytes }: FoundFile,
+    isReferenced: (key: BlobKey | GrowingKey) => Promise<boolean>,
+    remove: (path: string, bytes: number, list: string[]) => Promise<void>,
+    report: GcReport,
+  ): Promise<void> {
+    if (meaning.kind === "temporary") {
+      if (!in_use.has(path)) await remove(path, stored_bytes, report.temporary);
+    } else if (meaning.kind === "growing") {
+      const key = { ...place, artifact_id: meaning.artifact_id };
+      await growing.withArtifact(key.artifact_id, async () => {
+        if (!(await isReferenced(key))) await remove(path, stored_bytes, report.unreferenced);
+      });
+    } else {
+      const key = { ...place, sha256: meaning.sha256 };
+      await withDigest(key, async () => {
+        // A copy that compressing left behind is as useless as one that nobody names.
+        const is_copy =
+          meaning.encoding === "identity" && (await absentAsNull(stat(blobPath(root, key, "zstd")))) !== null;
+        if (is_copy || !(await isReferenced(key))) await remove(path, stored_bytes, report.unreferenced);
+      });
+    }
+  }
+
+  async function gc(
+    { grace_ms, dry_run, now_ms }: { grace_ms: number; dry_run: boolean; now_ms: number },
+    isReferenced: (key: BlobKey | GrowingKey) => Promise<boolean>,
+  ): Promise<GcReport> {
+    const report: GcReport = { temporary: [], unreferenced: [], removed_bytes: 0 };
+    const remove = async (path: string, bytes: number, list: string[]): Promise<void> => {
+      list.push(path.slice(root.length + 1));
+      if (dry_run) return;
+      await absentAsNull(unlink(path));
+      report.removed_bytes += bytes;
+    };
+    for await (const place of places())
+      for await (const file of filesOf(place)) {
+        if (file.changed_ms <= now_ms - grace_ms) await collect(file, isReferenced, remove, report);
+      }
+    return report;
+  }
+
+  /** What is to be compressed, one at a time. */
+  const waiting: BlobKey[] = [];
+  let compressing: Promise<void> | null = null;
+  let closed = false;
+
+  async function compressAll(): Promise<void> {
+    for (let key = waiting.shift(); key !== undefined && !closed; key = waiting.shift()) {
+      // A file that stays as it is loses nothing but room.
+      await compress(key).catch((error: unknown) => noteFailure(error));
+    }
+    compressing = null;
+  }
+
+  return {
+    put: (place, chunks, options, commit) => told(put(place, chunks, options, commit)),
+    find: (key) => told(find(key)),
+    open: (key) => told(openBlob(key)),
+    compress: (key) => told(compress(key)),
+    compressSoon(key) {
+      if (closed || waiting.length >= limit("waiting_compressions_count")) return;
+      waiting.push(key);
+      compressing ??= compressAll();
+    },
+    growing,
+    usage: (construct_id) => told(usage(construct_id)),
+    gc: (options, isReferenced) => told(gc(options, isReferenced)),
+    async close() {
+      closed = true;
+      tellClosing();
+      await compressing;
+      await Promise.all(removals);
+    },
+  };
+}
+
+interface FoundFile {
+  place: BlobPlace;
+  meaning: FileName;
+  path: string;
+  stored_bytes: number;
+  changed_ms: number;
+}
+
+/** A compressed file is kept when it saves at least a fifth. */
+const COMPRESSED_SHARE = 0.8;
+
+async function isText(blob: Blob): Promise<boolean> {
+  const parts: Uint8Array[] = [];
+  for await (const piece of blob.read(0, Math.min(blob.size_bytes, limit("text_sample_bytes"))))
+    parts.push(piece);
+  return looksLikeText(Buffer.concat(parts));
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  const entries = (await absentAsNull(readdir(path, { withFileTypes: true }))) ?? [];
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+}
+
+/** The same, with failures of the file system in public words. */
+async function told<T>(promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (error) {
+    throw systemCode(error) === null ? error : fileProblem(error);
+  }
+}
