@@ -22,14 +22,25 @@ function filesBelow(folder: string): string[] {
     .sort();
 }
 
-/** The corpus, or the few samples that every clone has. */
-function pickFiles(size: "short" | "full"): string[] {
-  const files =
-    CORPUS === null
-      ? filesBelow(OWN)
-      : ["artifacts", "terminal"].flatMap((name) => filesBelow(join(CORPUS ?? "", name)));
-  const wanted = files.filter((path) => statSync(path).size > 0);
-  return size === "full" ? wanted : wanted.filter((_, index) => index % Math.ceil(wanted.length / 40) === 0);
+/** A log like those of the corpus, for a clone that has none. */
+function madeLog(): Buffer {
+  const lines = Array.from(
+    { length: 9_000 },
+    (_, index) => `2026-01-01T00:00:${index % 60}Z step ${index * 7_919} of the build`,
+  );
+  return Buffer.from(lines.join("\n"));
+}
+
+/** The corpus, or the few samples that every clone has and a log. */
+function pickFiles(size: "short" | "full"): { path: string; bytes: Buffer }[] {
+  const paths = has_corpus
+    ? ["artifacts", "terminal"].flatMap((name) => filesBelow(join(CORPUS, name)))
+    : filesBelow(OWN);
+  const wanted = paths.filter((path) => statSync(path).size > 0);
+  const step = size === "full" ? 1 : Math.ceil(wanted.length / 40);
+  const picked = wanted.filter((_, index) => index % step === 0);
+  const files = picked.map((path) => ({ path, bytes: readFileSync(path) }));
+  return has_corpus ? files : [...files, { path: "made.log", bytes: madeLog() }];
 }
 
 interface Sent {
@@ -45,9 +56,11 @@ async function compare(
   fail: (what: string) => void,
 ): Promise<void> {
   const url = `/v1/artifacts/${artifact.id}/content`;
-  const answer = await server.call("GET", url, undefined, { "accept-encoding": "identity" });
   // What is damaged breaks off.
-  const plain = Buffer.from(await answer.bytes().catch(() => new Uint8Array()));
+  const plain = await server
+    .call("GET", url, undefined, { "accept-encoding": "identity" })
+    .then(async (answer) => Buffer.from(await answer.bytes()))
+    .catch(() => Buffer.alloc(0));
   if (!plain.equals(bytes)) return fail(`${path}: other bytes as identity`);
   const packed = await fetch(new URL(url, server.url), {
     headers: { authorization: `Bearer ${server.token}`, "accept-encoding": "zstd" },
@@ -111,8 +124,7 @@ async function upAndDown(
       201,
     );
     const sent: Sent[] = [];
-    for (const path of pickFiles(size)) {
-      const bytes = readFileSync(path);
+    for (const { path, bytes } of pickFiles(size)) {
       const query = new URLSearchParams({ construct_id, name: basename(path) });
       const artifact = await json<Artifact>(
         server.call("POST", `/v1/artifacts?${query.toString()}`, bytes, {
