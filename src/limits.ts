@@ -48,7 +48,7 @@ export const LIMITS = {
   artifact_name_characters: { value: 1_024, unit: "characters", why: "a file name, or a path that is kept as a name" },
   media_type_characters: { value: 255, unit: "characters", why: "type/subtype and a parameter" },
   artifact_read_bytes: { value: 1 * MIB, unit: "bytes", why: "what is read of a file at once to hash it" },
-  read_artifact_bytes: { value: 64 * KIB, unit: "bytes", why: "content that is read into memory and answered at once; more is sent from the file" },
+  inline_artifact_bytes: { value: 64 * KIB, unit: "bytes", why: "content that is read into memory and answered at once; more is sent from the file" },
   small_artifacts_bytes: { value: 8 * MIB, unit: "bytes", why: "small artifacts kept in memory as they are served" },
   compressed_artifact_bytes: { value: 4 * KIB, unit: "bytes", why: "a smaller file takes one block of the disk either way" },
   upload_sync_bytes: { value: 4 * MIB, unit: "bytes", why: "of an upload that are given to the disk at once, so that commits beside it need not wait for more" },

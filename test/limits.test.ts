@@ -68,7 +68,7 @@ const TESTED: Record<LimitName, string> = {
   artifact_name_characters: "test/http/artifact.test.ts",
   media_type_characters: "test/http/artifact.test.ts",
   artifact_read_bytes: "only the size of a step",
-  read_artifact_bytes: "test/http/artifact.test.ts",
+  inline_artifact_bytes: "test/http/artifact.test.ts",
   small_artifacts_bytes: "only what is remembered: a forgotten file is read again",
   compressed_artifact_bytes: "test/blob/blobs.test.ts",
   upload_sync_bytes: "only how the disk is given its work",

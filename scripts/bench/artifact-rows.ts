@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureTools, findTool } from "../tools.ts";
 import { load, requestBytes, type Target } from "./load.ts";
+import { firstLine } from "./first-line.ts";
 import { interleave, median, percentile, ratio, type Row, rounded } from "./measure.ts";
 import { linesOfMean } from "./payload.ts";
 import { steadyLoad } from "./steady.ts";
@@ -95,14 +96,7 @@ async function startSynthetic(data_dir: string): Promise<Running> {
       stderr: "ignore",
     },
   );
-  const reader = child.stdout.getReader();
-  let text = "";
-  while (!text.includes("\n")) {
-    const { value, done } = await reader.read();
-    if (done) throw new Error("the server of the benchmark did not start");
-    text += new TextDecoder().decode(value);
-  }
-  const { url, pid } = JSON.parse(text.slice(0, text.indexOf("\n"))) as { url: string; pid: number };
+  const { url, pid } = JSON.parse(await firstLine(child.stdout)) as { url: string; pid: number };
   const token = readFileSync(join(data_dir, "token"), "utf8").trim();
   const answer = await fetch(new URL("/v1/constructs", url), {
     method: "POST",

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { openArm } from "./arms.ts";
 import { load, requestBytes, type Target } from "./load.ts";
+import { firstLine } from "./first-line.ts";
 import { interleave, median, percentile, ratio, type Row, rounded } from "./measure.ts";
 import { kilobyteLines, linesOfMean } from "./payload.ts";
 
@@ -18,14 +19,11 @@ async function startBenchServer(arm: "sqlite" | "forgetting", sessions = SESSION
     stdout: "pipe",
     stderr: "inherit",
   });
-  const reader = child.stdout.getReader();
-  let text = "";
-  while (!text.includes("\n")) {
-    const { value, done } = await reader.read();
-    if (done) throw new Error("the server of the benchmark did not start");
-    text += new TextDecoder().decode(value);
-  }
-  const started = JSON.parse(text) as { url: string; token: string; sessions: string[] };
+  const started = JSON.parse(await firstLine(child.stdout)) as {
+    url: string;
+    token: string;
+    sessions: string[];
+  };
   const { hostname, port } = new URL(started.url);
   return {
     host: hostname,

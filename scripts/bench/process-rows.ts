@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { firstLine } from "./first-line.ts";
 import { interleave, median, ratio, type Row, rounded } from "./measure.ts";
 
 const ROOT = join(import.meta.dir, "../..");
@@ -18,14 +19,7 @@ async function start(
     stdout: "pipe",
     stderr: "ignore",
   });
-  const reader = child.stdout.getReader();
-  let text = "";
-  while (!text.includes("\n")) {
-    const { value, done } = await reader.read();
-    if (done) throw new Error(`${command.join(" ")} did not start`);
-    text += new TextDecoder().decode(value);
-  }
-  const { url, pid } = JSON.parse(text.slice(0, text.indexOf("\n"))) as { url: string; pid: number };
+  const { url, pid } = JSON.parse(await firstLine(child.stdout)) as { url: string; pid: number };
   await fetch(new URL("/healthz", url));
   const first_ms = performance.now() - began;
   await Bun.sleep(idle_ms);

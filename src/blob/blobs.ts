@@ -2,8 +2,7 @@
  * The files of artifacts. Bytes are written beside their place, hashed on the way, synced and renamed; the row comes
  * after them. One lock a digest keeps an upload and a removal of the same bytes apart.
  */
-import { open, opendir, readdir, rename, stat, unlink, type FileHandle } from "node:fs/promises";
-import { join } from "node:path";
+import { open, rename, stat, unlink, type FileHandle } from "node:fs/promises";
 import { invalid, Problem } from "../errors.ts";
 import { createBytesCache } from "../lib/bytes-cache.ts";
 import { createGate } from "../lib/gate.ts";
@@ -24,19 +23,12 @@ import type {
 } from "./contract.ts";
 import { absentAsNull, createFile, createFolders, fileProblem, tooLarge, writeAll } from "./durable.ts";
 import { createGrowing } from "./growing.ts";
-import {
-  blobPath,
-  constructFolder,
-  type FileName,
-  folderOf,
-  readName,
-  readPlace,
-  temporaryPath,
-} from "./layout.ts";
+import { blobPath, constructFolder, folderOf, temporaryPath } from "./layout.ts";
 import { createLineIndex, type LineIndex } from "./line-index.ts";
 import { compressTo, readAt } from "./seekable.ts";
 import { openBytes, openIdentity, openSeekable } from "./source.ts";
 import { looksLikeText } from "./text.ts";
+import { filesOf, foldersIn, type FoundFile, places } from "./walk.ts";
 
 export interface BlobsOptions {
   /** A folder that is there and lasts. */
@@ -199,7 +191,7 @@ export function createBlobs({
       if (file === null) continue;
       const { size } = await file.stat();
       if (encoding === "zstd") return openSeekable(file, path, size);
-      if (size <= limit("read_artifact_bytes"))
+      if (size <= limit("inline_artifact_bytes"))
         return openBytes(await readSmall(key, file, path, size), path);
       const index = indexes.get(path) ?? createLineIndex(limit("artifact_block_bytes"));
       indexes.set(path, index, limit("line_index_entry_bytes") + size / 16_384);
@@ -265,33 +257,13 @@ export function createBlobs({
     }
   }
 
-  async function* filesOf(place: BlobPlace): AsyncGenerator<FoundFile> {
-    const folder = folderOf(root, place);
-    for await (const { name } of await opendir(folder)) {
-      const meaning = readName(name);
-      const path = join(folder, name);
-      const found = meaning === null ? null : await absentAsNull(stat(path));
-      if (meaning !== null && found !== null)
-        yield { place, meaning, path, stored_bytes: found.size, changed_ms: found.ctimeMs };
-    }
-  }
-
-  async function* places(): AsyncGenerator<BlobPlace> {
-    for (const shard of await namesIn(root))
-      for (const construct_id of await namesIn(join(root, shard)))
-        for (const type of await namesIn(join(root, shard, construct_id))) {
-          const place = readPlace(shard, construct_id, type);
-          if (place !== null) yield place;
-        }
-  }
-
   async function usage(
     construct_id: string,
   ): Promise<Map<string, { stored_bytes: number; files_count: number }>> {
     const found = new Map<string, { stored_bytes: number; files_count: number }>();
-    for (const type of await namesIn(constructFolder(root, construct_id))) {
+    for (const type of await foldersIn(constructFolder(root, construct_id))) {
       const sum = { stored_bytes: 0, files_count: 0 };
-      for await (const { stored_bytes } of filesOf({ construct_id, type })) {
+      for await (const { stored_bytes } of filesOf(root, { construct_id, type })) {
         sum.stored_bytes += stored_bytes;
         sum.files_count += 1;
       }
@@ -335,8 +307,8 @@ export function createBlobs({
       await absentAsNull(unlink(path));
       report.removed_bytes += bytes;
     };
-    for await (const place of places())
-      for await (const file of filesOf(place)) {
+    for await (const place of places(root))
+      for await (const file of filesOf(root, place)) {
         if (file.changed_ms <= now_ms - grace_ms) await collect(file, isReferenced, remove, report);
       }
     return report;
@@ -377,14 +349,6 @@ export function createBlobs({
   };
 }
 
-interface FoundFile {
-  place: BlobPlace;
-  meaning: FileName;
-  path: string;
-  stored_bytes: number;
-  changed_ms: number;
-}
-
 /** A compressed file is kept when it saves at least a fifth. */
 const COMPRESSED_SHARE = 0.8;
 
@@ -393,11 +357,6 @@ async function isText(blob: Blob): Promise<boolean> {
   for await (const piece of blob.read(0, Math.min(blob.size_bytes, limit("text_sample_bytes"))))
     parts.push(piece);
   return looksLikeText(Buffer.concat(parts));
-}
-
-async function namesIn(path: string): Promise<string[]> {
-  const entries = (await absentAsNull(readdir(path, { withFileTypes: true }))) ?? [];
-  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
 }
 
 /** The same, with failures of the file system in public words. */

@@ -3,6 +3,7 @@
  * file is the truth and the bell only a wake-up.
  */
 import type { Blob, TextLine } from "../blob/contract.ts";
+import { createWaiter } from "../lib/wake.ts";
 import { limit } from "../limits.ts";
 import { type Content, openContent } from "./artifact.ts";
 import type { Context } from "./context.ts";
@@ -33,22 +34,7 @@ async function endsWithNewline(blob: Blob): Promise<boolean> {
 export async function followLines(context: Context, id: string, from: number): Promise<Follower> {
   await (await openContent(context, id)).blob.close();
   let next_line = from;
-  let rung = false;
-  let wake: (() => void) | null = null;
-  const stop = context.bell.listen(id, () => {
-    rung = true;
-    wake?.();
-  });
-
-  const ring = (wait_ms: number): Promise<void> =>
-    new Promise((resolve) => {
-      const timer = setTimeout(resolve, wait_ms);
-      wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      if (rung) wake();
-    });
+  const waiter = createWaiter(context.bell, [id]);
 
   async function read(): Promise<FollowStep | null> {
     const { row, blob } = await openContent(context, id);
@@ -72,12 +58,9 @@ export async function followLines(context: Context, id: string, from: number): P
 
   return {
     async next(wait_ms) {
-      rung = false;
-      return (await read()) ?? (await ring(wait_ms).then(read)) ?? { step: "quiet" };
+      waiter.expect();
+      return (await read()) ?? (await waiter.wait(wait_ms).then(read)) ?? { step: "quiet" };
     },
-    close() {
-      stop();
-      wake?.();
-    },
+    close: waiter.close,
   };
 }

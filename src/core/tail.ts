@@ -4,6 +4,7 @@
  */
 import { invalid } from "../errors.ts";
 import { type BytesCache, createBytesCache } from "../lib/bytes-cache.ts";
+import { createWaiter } from "../lib/wake.ts";
 import { limit } from "../limits.ts";
 import type { SessionHead } from "../store/contract.ts";
 import type { Context } from "./context.ts";
@@ -51,24 +52,8 @@ export async function openTail(
     throw invalid("after", `The session ends at ${last_seq}.`);
   if (after !== undefined && !foreign && after.seq < dropped_through_seq) throw dropped(dropped_through_seq);
   let position = foreign ? last_seq : Math.max(after?.seq ?? 0, dropped_through_seq);
-  let rung = false;
-  let wake: (() => void) | null = null;
-  const hear = (): void => {
-    rung = true;
-    wake?.();
-  };
   // The construct's bell tells that it went to the trash.
-  const stops = [session_id, construct_id].map((topic) => context.bell.listen(topic, hear));
-
-  const ring = (wait_ms: number): Promise<void> =>
-    new Promise((resolve) => {
-      const timer = setTimeout(resolve, wait_ms);
-      wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      if (rung) wake();
-    });
+  const waiter = createWaiter(context.bell, [session_id, construct_id]);
 
   const readBatch = async (
     from_seq: number,
@@ -104,15 +89,12 @@ export async function openTail(
     generation: context.store.generation,
     reset: foreign ? { last_seq, head, dropped_through_seq } : null,
     async next(wait_ms) {
-      rung = false;
-      const found = (await read()) ?? (await ring(wait_ms).then(read));
+      waiter.expect();
+      const found = (await read()) ?? (await waiter.wait(wait_ms).then(read));
       if (found !== null) return found;
       await getSession(context, session_id);
       return { step: "quiet" };
     },
-    close() {
-      for (const stop of stops) stop();
-      wake?.();
-    },
+    close: waiter.close,
   };
 }

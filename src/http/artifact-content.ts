@@ -129,7 +129,7 @@ interface Head {
 
 /** Bytes of the file as it lies, which the kernel can send by itself; small ones are read at once. */
 async function fileAnswer(blob: Blob, start: number, end: number, head: Head): Promise<Response> {
-  if (end - start > limit("read_artifact_bytes")) {
+  if (end - start > limit("inline_artifact_bytes")) {
     await blob.close();
     return new Response(Bun.file(blob.path).slice(start, end), head);
   }
@@ -153,7 +153,7 @@ async function bytesAnswer(
 ): Promise<Response> {
   if (blob.encoding === "identity") return fileAnswer(blob, start, end, head);
   const pieces = blob.read(start, end);
-  if (end - start <= limit("read_artifact_bytes")) {
+  if (end - start <= limit("inline_artifact_bytes")) {
     const parts: Uint8Array[] = [];
     for await (const piece of pieces) parts.push(piece);
     await blob.close();

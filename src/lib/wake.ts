@@ -27,3 +27,41 @@ export function createBell(): Bell {
     },
   };
 }
+
+/** Somebody who listens to topics and reads between rings. */
+export interface Waiter {
+  /** To be called before reading: rings from here on end the next wait. */
+  expect(): void;
+  /** Resolves at a ring since `expect`, or after this time. */
+  wait(wait_ms: number): Promise<void>;
+  /** Listens no more; a wait under way ends. */
+  close(): void;
+}
+
+export function createWaiter(bell: Bell, topics: readonly string[]): Waiter {
+  let rung = false;
+  let wake: (() => void) | null = null;
+  const hear = (): void => {
+    rung = true;
+    wake?.();
+  };
+  const stops = topics.map((topic) => bell.listen(topic, hear));
+  return {
+    expect() {
+      rung = false;
+    },
+    wait: (wait_ms) =>
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, wait_ms);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        if (rung) wake();
+      }),
+    close() {
+      for (const stop of stops) stop();
+      wake?.();
+    },
+  };
+}

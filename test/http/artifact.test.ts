@@ -214,9 +214,9 @@ describe("content", () => {
     expect(await statusOf(content(id, { range: "bytes=-0" }))).toBe(416);
   });
 
-  test("of more than read_artifact_bytes comes from the file, of no more from memory, and both are the same", async () => {
+  test("of more than inline_artifact_bytes comes from the file, of no more from memory, and both are the same", async () => {
     const construct_id = await newConstruct();
-    for (const length of [limit("read_artifact_bytes"), limit("read_artifact_bytes") + 1]) {
+    for (const length of [limit("inline_artifact_bytes"), limit("inline_artifact_bytes") + 1]) {
       const bytes = crypto.getRandomValues(new Uint8Array(65_536 * 2)).subarray(0, length);
       const { id } = await stored(construct_id, bytes);
       expect(Buffer.from(await (await content(id)).bytes()).equals(bytes)).toBe(true);
