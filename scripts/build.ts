@@ -10,7 +10,11 @@ const ROOT = join(import.meta.dir, "..");
 const BINARY = join(ROOT, "dist", "synthetic");
 const MAIN = "src/main.ts";
 /** Files of worker threads: a compiled binary finds them only as entry points. */
-const WORKERS = ["src/store/sqlite/reader-worker.ts", "src/store/sqlite/checkpoint-worker.ts"];
+const WORKERS = [
+  "src/store/sqlite/reader-worker.ts",
+  "src/store/sqlite/checkpoint-worker.ts",
+  "src/blob/intake-worker.ts",
+];
 const SOURCES = [
   "src",
   "src/**/*",

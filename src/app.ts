@@ -66,8 +66,10 @@ export async function openApp(options: AppOptions): Promise<App> {
   makePrivateFolder(artifacts);
   const blobs = createBlobs({
     root: artifacts,
+    clock,
     ids,
     noteFailure: (error) => log.warn("compression_failed", { error: errorText(error) }),
+    othersProgress: () => store.stats().writer.member_count,
   });
   if (!opened.created && opened.applied.length > 0) {
     const { path: snapshot, restore_command } = opened.snapshot ?? { path: null, restore_command: null };

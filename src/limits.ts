@@ -8,7 +8,7 @@ const MIB = 1024 * KIB;
 
 interface Limit {
   value: number;
-  unit: "bytes" | "ms" | "count" | "characters" | "levels";
+  unit: "bytes" | "bytes_per_s" | "ms" | "count" | "characters" | "levels";
   /** Why there is a bound, and why this one. */
   why: string;
 }
@@ -51,8 +51,11 @@ export const LIMITS = {
   inline_artifact_bytes: { value: 64 * KIB, unit: "bytes", why: "content that is read into memory and answered at once; more is sent from the file" },
   small_artifacts_bytes: { value: 8 * MIB, unit: "bytes", why: "small artifacts kept in memory as they are served" },
   compressed_artifact_bytes: { value: 4 * KIB, unit: "bytes", why: "a smaller file takes one block of the disk either way" },
-  upload_sync_bytes: { value: 4 * MIB, unit: "bytes", why: "of an upload that are given to the disk at once, so that commits beside it need not wait for more" },
-  upload_pieces_per_turn_count: { value: 1, unit: "count", why: "pieces of uploads that are hashed before other requests get their turn" },
+  upload_sync_bytes: { value: 8 * MIB, unit: "bytes", why: "of an upload that are given to the disk at once, so that commits beside it need not wait for more" },
+  upload_batch_bytes: { value: 512 * KIB, unit: "bytes", why: "of an upload that are handed to its thread at once, since each handing over costs a turn of both; smaller ones need no thread" },
+  upload_window_bytes: { value: 4 * MIB, unit: "bytes", why: "of an upload that were received and are not written yet" },
+  upload_busy_bytes_per_s: { value: 96 * MIB, unit: "bytes_per_s", why: "of all uploads together while others write; without it four of them took half of the event loop" },
+  upload_busy_ms: { value: 50, unit: "ms", why: "after the last write of others; they come in groups, with pauses between" },
   plain_copy_ms: { value: 2_000, unit: "ms", why: "how long a file stays beside its compressed copy, for answers that were about to open it" },
   gc_first_ms: { value: 10 * 60_000, unit: "ms", why: "after a start, so that a server that is restarted every day collects too" },
   gc_interval_ms: { value: 24 * 3_600_000, unit: "ms", why: "how often the server removes what is left over by itself" },

@@ -65,7 +65,12 @@ export async function openStore(): Promise<OpenStore> {
   return {
     context: {
       store,
-      blobs: createBlobs({ root: data_dir, ids: system_ids, noteFailure: () => undefined }),
+      blobs: createBlobs({
+        root: data_dir,
+        clock: system_clock,
+        ids: system_ids,
+        noteFailure: () => undefined,
+      }),
       clock: system_clock,
       ids: system_ids,
       bell: createBell(),
@@ -115,7 +120,12 @@ async function fillSessions(data_dir: string, count: number): Promise<string[]> 
   const sessions = await makeSessions(
     {
       store,
-      blobs: createBlobs({ root: data_dir, ids: system_ids, noteFailure: () => undefined }),
+      blobs: createBlobs({
+        root: data_dir,
+        clock: system_clock,
+        ids: system_ids,
+        noteFailure: () => undefined,
+      }),
       clock: system_clock,
       ids: system_ids,
       bell: createBell(),

@@ -316,6 +316,8 @@ async function besideUploadsRows(rounds: number, server: Running): Promise<Row[]
       ),
     );
     if (uploads > 0) await Bun.sleep(2_000);
+    // What the arm before left for the disk to do is not this one's.
+    else await Bun.spawn(["sync"]).exited.then(() => Bun.sleep(1_500));
     const found = await steadyLoad(
       target,
       { rate: rate / 2, duration_ms: STEADY_MS, connections: 256 },

@@ -36,7 +36,7 @@ function doorOf(arm: Arm): Door {
   const store = { generation: "", entries } as unknown as Store;
   const context = {
     store,
-    blobs: createBlobs({ root: "", ids: system_ids, noteFailure: () => undefined }),
+    blobs: createBlobs({ root: "", clock: system_clock, ids: system_ids, noteFailure: () => undefined }),
     clock: system_clock,
     ids: system_ids,
     bell: createBell(),

@@ -6,8 +6,9 @@ import { open, rename, stat, unlink, type FileHandle } from "node:fs/promises";
 import { invalid, Problem } from "../errors.ts";
 import { createBytesCache } from "../lib/bytes-cache.ts";
 import { createGate } from "../lib/gate.ts";
-import { createLane } from "../lib/lane.ts";
+import type { Clock } from "../lib/clock.ts";
 import type { Ids } from "../lib/ids.ts";
+import { createPace, paced } from "../lib/pace.ts";
 import { systemCode } from "../lib/private-files.ts";
 import { limit } from "../limits.ts";
 import type {
@@ -21,8 +22,10 @@ import type {
   GrowingKey,
   PutOptions,
 } from "./contract.ts";
-import { absentAsNull, createFile, createFolders, fileProblem, tooLarge, writeAll } from "./durable.ts";
+import { absentAsNull, createFile, createFolders, fileProblem } from "./durable.ts";
 import { createGrowing } from "./growing.ts";
+import { receive } from "./intake.ts";
+import { createIntakeThread } from "./intake-thread.ts";
 import { blobPath, constructFolder, folderOf, temporaryPath } from "./layout.ts";
 import { createLineIndex, type LineIndex } from "./line-index.ts";
 import { compressTo, readAt } from "./seekable.ts";
@@ -33,23 +36,33 @@ import { filesOf, foldersIn, type FoundFile, places } from "./walk.ts";
 export interface BlobsOptions {
   /** A folder that is there and lasts. */
   root: string;
+  clock: Clock;
   ids: Ids;
   /** What failed behind everybody's back: nothing is lost by it but room. */
   noteFailure(error: unknown): void;
+  /** A count that grows while others write: they go first, and uploads take what is left. */
+  othersProgress?(): number;
   /** Replaces the limit of that name. */
   plain_copy_ms?: number;
 }
 
 export function createBlobs({
   root,
+  clock,
   ids,
   noteFailure,
+  othersProgress = () => 0,
   plain_copy_ms = limit("plain_copy_ms"),
 }: BlobsOptions): Blobs {
   const folders = createFolders(root);
   const digests = createGate();
-  /** Uploads hash on the event loop: in each turn so many pieces, so that others get theirs. */
-  const turn = createLane(limit("upload_pieces_per_turn_count"));
+  const thread = createIntakeThread();
+  const pace = createPace({
+    clock,
+    progress: othersProgress,
+    bytes_per_s: limit("upload_busy_bytes_per_s"),
+    busy_ms: limit("upload_busy_ms"),
+  });
   const removals = new Set<Promise<void>>();
   const { promise: closing, resolve: tellClosing } = Promise.withResolvers<void>();
   /** Temporary files that are being written now. */
@@ -104,40 +117,6 @@ export function createBlobs({
     }
   }
 
-  /** Writes and hashes at the same time: while a piece is on its way to the disk the next one is hashed. */
-  async function receive(
-    file: FileHandle,
-    chunks: AsyncIterable<Uint8Array>,
-    max_bytes: number,
-  ): Promise<BlobDigest> {
-    const hasher = new Bun.CryptoHasher("sha256");
-    let size_bytes = 0;
-    let unsynced_bytes = 0;
-    let writing: Promise<void> = Promise.resolve();
-    try {
-      for await (const chunk of chunks) {
-        if (size_bytes + chunk.byteLength > max_bytes) throw tooLarge(max_bytes);
-        await turn();
-        hasher.update(chunk);
-        await writing;
-        writing = writeAll(file, chunk, size_bytes);
-        unsynced_bytes += chunk.byteLength;
-        if (unsynced_bytes >= limit("upload_sync_bytes")) {
-          // Not all at the end: a commit that syncs its log has to wait for what the disk was given before.
-          unsynced_bytes = 0;
-          writing = writing.then(() => file.datasync());
-        }
-        // It is waited for above or below; until then its failure is nobody's surprise.
-        writing.catch(() => undefined);
-        size_bytes += chunk.byteLength;
-      }
-    } finally {
-      await writing;
-    }
-    await file.sync();
-    return { sha256: hasher.digest("hex"), size_bytes };
-  }
-
   async function put<T>(
     place: BlobPlace,
     chunks: AsyncIterable<Uint8Array>,
@@ -147,7 +126,7 @@ export function createBlobs({
     const folder = folderOf(root, place);
     await folders.make(folder);
     return withTemporary(folder, async (file, temporary) => {
-      const digest = await receive(file, chunks, options.max_bytes);
+      const digest = await receive(thread, file, paced(pace, chunks), options.max_bytes);
       if (options.sha256 !== undefined && options.sha256 !== digest.sha256)
         throw invalid("Content-Digest", `The bytes that came have the SHA-256 ${digest.sha256}.`);
       const key: BlobKey = { construct_id: place.construct_id, type: place.type, sha256: digest.sha256 };
@@ -337,7 +316,12 @@ export function createBlobs({
       waiting.push(key);
       compressing ??= compressAll();
     },
-    growing,
+    growing: {
+      ...growing,
+      create: (key, first, commit) =>
+        growing.create(key, { ...first, chunks: paced(pace, first.chunks) }, commit),
+      append: (key, offset, chunks, max_bytes) => growing.append(key, offset, paced(pace, chunks), max_bytes),
+    },
     usage: (construct_id) => told(usage(construct_id)),
     gc: (options, isReferenced) => told(gc(options, isReferenced)),
     async close() {
@@ -345,6 +329,7 @@ export function createBlobs({
       tellClosing();
       await compressing;
       await Promise.all(removals);
+      await thread.close();
     },
   };
 }

@@ -105,7 +105,8 @@ export interface Blobs {
   /**
    * Streams bytes to their place: hashed while written, fsynced, renamed, its folders fsynced; then runs `commit`, which
    * writes the row. The digest is locked from "is it there?" to the end of `commit`. Without a row nothing is kept that
-   * was not there before. Errors: `too_large`, `invalid_request` (digest differs), what `chunks` and `commit` throw.
+   * was not there before. A chunk that is a whole buffer is handed over: nobody may use it afterwards. Errors:
+   * `too_large`, `invalid_request` (digest differs), what `chunks` and `commit` throw.
    */
   put<T>(
     place: BlobPlace,

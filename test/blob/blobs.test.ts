@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { createBlobs } from "../../src/blob/blobs.ts";
 import type { BlobDigest, Blobs } from "../../src/blob/contract.ts";
 import { Problem } from "../../src/errors.ts";
+import { system_clock } from "../../src/lib/clock.ts";
 import { system_ids } from "../../src/lib/ids.ts";
 import { limit } from "../../src/limits.ts";
 import { chunksOf, makeBlobs } from "../support/blobs.ts";
@@ -246,7 +247,13 @@ describe("collecting", () => {
 
 test("bytes that went and came again keep their file when the time of the old copy is over", async () => {
   const { root } = makeBlobs();
-  const blobs = createBlobs({ root, ids: system_ids, noteFailure: () => undefined, plain_copy_ms: 50 });
+  const blobs = createBlobs({
+    root,
+    clock: system_clock,
+    ids: system_ids,
+    noteFailure: () => undefined,
+    plain_copy_ms: 50,
+  });
   const text = "again and again\n".repeat(1_000);
   const key = { ...place(), sha256: sha(text) };
   await blobs.put(key, chunksOf(text), MAX, async () => 0);

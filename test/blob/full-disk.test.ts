@@ -39,7 +39,7 @@ skipWithout(["root"], "artifacts on a full disk").test(
       const place = { construct_id: system_ids.next(), type: "log" };
       const large = crypto.getRandomValues(new Uint8Array(65_536));
       async function* much(pieces: number): AsyncGenerator<Uint8Array> {
-        for (let piece = 0; piece < pieces; piece += 1) yield large;
+        for (let piece = 0; piece < pieces; piece += 1) yield large.slice();
       }
       let commits = 0;
       const commit = async (): Promise<void> => {

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createBlobs } from "../../src/blob/blobs.ts";
 import type { Blobs } from "../../src/blob/contract.ts";
+import { system_clock } from "../../src/lib/clock.ts";
 import { system_ids } from "../../src/lib/ids.ts";
 
 /** The blobs of a folder. A failure to compress ends the test. */
@@ -11,7 +12,7 @@ export function blobsIn(root: string): Blobs {
   const noteFailure = (error: unknown): never => {
     throw error;
   };
-  return createBlobs({ root, ids: system_ids, noteFailure, plain_copy_ms: 0 });
+  return createBlobs({ root, clock: system_clock, ids: system_ids, noteFailure, plain_copy_ms: 0 });
 }
 
 /** Blobs in a folder of their own. */
