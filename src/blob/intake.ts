@@ -20,6 +20,8 @@ function createFeed(lane: IntakeLane, file: FileHandle) {
   let unwritten_bytes = 0;
   let unsynced_bytes = 0;
   let syncing: Promise<void> | null = null;
+  /** The system tells of it once: a later sync of the same file may succeed without those bytes. */
+  let sync_failure: { error: unknown } | null = null;
 
   async function oldestWritten(): Promise<void> {
     const oldest = writes.shift();
@@ -29,15 +31,23 @@ function createFeed(lane: IntakeLane, file: FileHandle) {
 
   function sync(): void {
     unsynced_bytes = 0;
-    syncing = file.datasync().finally(() => {
-      syncing = null;
-    });
-    // It is waited for later; until then its failure is nobody's surprise.
-    syncing.catch(() => undefined);
+    syncing = file
+      .datasync()
+      .catch((error: unknown) => {
+        sync_failure ??= { error };
+      })
+      .finally(() => {
+        syncing = null;
+      });
+  }
+
+  function requireSynced(): void {
+    if (sync_failure !== null) throw sync_failure.error;
   }
 
   return {
     async send(batch: readonly Uint8Array[], bytes: number): Promise<void> {
+      requireSynced();
       const done = lane.write(file.fd, batch, sent_bytes);
       done.catch(() => undefined);
       writes.push({ done, bytes });
@@ -48,10 +58,11 @@ function createFeed(lane: IntakeLane, file: FileHandle) {
       if (unsynced_bytes >= STEPS_AHEAD * limit("upload_sync_bytes")) await syncing;
       if (unsynced_bytes >= limit("upload_sync_bytes") && syncing === null) sync();
     },
-    /** Everything is written and known to be so. Errors: of any write. */
+    /** Everything is written and known to be so. Errors: of any write or sync. */
     async finish(): Promise<void> {
       while (writes.length > 0) await oldestWritten();
       await syncing;
+      requireSynced();
     },
     /** Nobody writes any more, however it went. */
     async stop(): Promise<void> {
@@ -62,7 +73,8 @@ function createFeed(lane: IntakeLane, file: FileHandle) {
 
 /**
  * Writes all bytes into an empty file and syncs it; gives their digest. Afterwards nobody writes to the file any more,
- * also when it failed. A chunk that is a whole buffer is handed over. Errors: `too_large`, those of the file system, `unavailable`, what `chunks` throw.
+ * also when it failed. A chunk that is a whole buffer is handed over: nobody may use it afterwards. Errors: `too_large`,
+ * those of the file system, `unavailable`, what `chunks` throw.
  */
 export async function receive(
   thread: IntakeThread,

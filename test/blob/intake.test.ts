@@ -111,6 +111,29 @@ test("a file that cannot be written keeps the word of the file system", async ()
   }
 });
 
+test("a sync that failed on the way fails the upload, although the last one succeeds", async () => {
+  await withFile("unsynced", async (file) => {
+    let syncs = 0;
+    const failing = new Proxy(file, {
+      get(target, name: keyof typeof file) {
+        if (name === "datasync")
+          return async () => {
+            syncs += 1;
+            if (syncs === 1) throw Object.assign(new Error("input/output error"), { code: "EIO" });
+          };
+        const value: unknown = target[name];
+        return typeof value === "function" ? (value.bind(target) as unknown) : value;
+      },
+    });
+    const bytes = someBytes(2 * limit("upload_sync_bytes"), 6);
+    const failure = await receive(thread, failing, cut(bytes, 65_536, true), NO_BOUND).catch(
+      (error: unknown) => error,
+    );
+    expect(systemCode(failure)).toBe("EIO");
+    expect(syncs).toBeGreaterThan(0);
+  });
+});
+
 test("a thread that was ended refuses", async () => {
   const other = createIntakeThread();
   await other.close();
