@@ -69,7 +69,7 @@ export async function openApp(options: AppOptions): Promise<App> {
     clock,
     ids,
     noteFailure: (error) => log.warn("compression_failed", { error: errorText(error) }),
-    othersProgress: () => store.stats().writer.member_count,
+    othersProgress: () => store.transactionCount(),
   });
   if (!opened.created && opened.applied.length > 0) {
     const { path: snapshot, restore_command } = opened.snapshot ?? { path: null, restore_command: null };

@@ -76,6 +76,7 @@ const TESTED: Record<LimitName, string> = {
   upload_window_bytes: "test/blob/intake.test.ts",
   upload_busy_bytes_per_s: "test/lib/pace.test.ts",
   upload_busy_ms: "test/lib/pace.test.ts",
+  committed_rows_count: "test/store/committed-rows.test.ts",
   plain_copy_ms: "two seconds beside a copy; test/blob/blobs.test.ts waits for none of them",
   gc_first_ms: "ten minutes after a start",
   gc_interval_ms: "a day; test/http/artifact.test.ts runs what it runs",

@@ -76,7 +76,18 @@ export function artifactContentOperation(context: Context, options: StreamOption
   );
 }
 
+/** Those of sealed ones that were served before; rows are shared by all who ask before the next transaction. */
+const known_headers = new WeakMap<Content, Record<string, string>>();
+
 function commonHeaders(row: Content): Record<string, string> {
+  const known = known_headers.get(row);
+  if (known !== undefined) return { ...known };
+  const headers = makeHeaders(row);
+  if (row.sha256 !== null) known_headers.set(row, { ...headers });
+  return headers;
+}
+
+function makeHeaders(row: Content): Record<string, string> {
   const type = servedType(row);
   const sealed = row.sha256 !== null;
   return {

@@ -298,7 +298,7 @@ export interface Store {
     ): Promise<Inserted<ArtifactRow>>;
     /** Also deleted ones. */
     find(id: string): Promise<(ArtifactOwner & { row: ArtifactRow }) | null>;
-    /** The same, no more than it takes to serve its bytes. */
+    /** The same, no more than it takes to serve its bytes; shared by all who ask before the next transaction. */
     findContent(id: string): Promise<ArtifactContent | null>;
     list(query: ArtifactQuery): Promise<ListPage<ArtifactRow>>;
     count(filter: ArtifactFilter): Promise<number>;
@@ -347,6 +347,8 @@ export interface Store {
   usage(scope: UsageScope): Promise<UsageSums>;
 
   stats(): StoreStats;
+  /** Changes with each transaction that was or may have been committed; costs nothing. */
+  transactionCount(): number;
   /** Resolves when a write would be possible; rejects with `unavailable` after a fatal engine error. */
   ready(): Promise<void>;
   /** Writes what is queued, stops the sealer, closes all connections. */

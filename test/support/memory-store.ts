@@ -638,6 +638,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
       frame_cache: { hits: 0, misses: 0, bytes: 0, count: 0 },
       writer: { queue_count: 0, member_count: 0, commit_count: recorded.length, failed_count: 0 },
     }),
+    transactionCount: () => recorded.length,
     ready: () => atomic(() => undefined),
     close: async () => undefined,
   };

@@ -5,7 +5,7 @@ import { type BytesCache, createBytesCache } from "../../lib/bytes-cache.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { limit } from "../../limits.ts";
-import type { Store, StoreStats, UsageCounts, UsageSums } from "../contract.ts";
+import type { ArtifactContent, Store, StoreStats, UsageCounts, UsageSums } from "../contract.ts";
 import { append } from "./append.ts";
 import {
   artifactCountSql,
@@ -20,6 +20,7 @@ import {
   scanArtifacts,
   updateArtifact,
 } from "./artifact.ts";
+import { createCommittedRows } from "./committed-rows.ts";
 import { createCheckpointer } from "./checkpointer.ts";
 import { classifySqliteError, closeConnection, openReader } from "./connection.ts";
 import {
@@ -118,6 +119,9 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
     };
   };
 
+  const transactionCount = (): number => writer.stats.commit_count + writer.stats.failed_count;
+  const contents = createCommittedRows<ArtifactContent>(transactionCount);
+
   const store: Store = {
     generation: options.generation,
     workspaces: {
@@ -148,7 +152,7 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
     artifacts: {
       insert: async (row, digest, events) => writer.run((db) => insertArtifact(db, row, digest, events)),
       find: async (id) => findArtifact(reader, id),
-      findContent: async (id) => findArtifactContent(reader, id),
+      findContent: async (id) => contents(id, () => findArtifactContent(reader, id)),
       list: async (query) =>
         artifactPage(await rows(artifactListScans(query), artifactListSql(query)), query),
       count: async (filter) => total(artifactCountSql(filter)),
@@ -185,6 +189,7 @@ export function createSqliteStore(options: SqliteStoreOptions): { store: Store; 
       };
     },
     stats,
+    transactionCount,
     ready: async () => writer.requireReady(),
     close: async () => {
       await sealer.stop();
