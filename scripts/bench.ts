@@ -26,12 +26,10 @@ const PARTS = {
   process: processRows,
 };
 type Part = keyof typeof PARTS;
-/** What is run when nothing is said; `artifact` needs nginx and is asked for. */
-const USUAL: readonly Part[] = ["store", "list", "http", "process"];
 
 const { values } = parseArgs({ options: { rounds: { type: "string" }, only: { type: "string" } } });
 const rounds = Number(values.rounds ?? ROUNDS);
-const parts = (values.only === undefined ? USUAL : [values.only]) as Part[];
+const parts = (values.only === undefined ? Object.keys(PARTS) : [values.only]) as Part[];
 const say = (line: string): void => console.error(line);
 
 function table(rows: readonly Row[]): string {

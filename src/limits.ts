@@ -54,7 +54,7 @@ export const LIMITS = {
   upload_sync_bytes: { value: 8 * MIB, unit: "bytes", why: "of an upload that are given to the disk at once, so that commits beside it need not wait for more" },
   upload_batch_bytes: { value: 512 * KIB, unit: "bytes", why: "of an upload that are handed to its thread at once, since each handing over costs a turn of both; smaller ones need no thread" },
   upload_window_bytes: { value: 4 * MIB, unit: "bytes", why: "of an upload that were received and are not written yet" },
-  upload_busy_bytes_per_s: { value: 96 * MIB, unit: "bytes_per_s", why: "of all uploads together while others write; without it four of them took half of the event loop" },
+  upload_busy_bytes_per_s: { value: 64 * MIB, unit: "bytes_per_s", why: "of all uploads together while others write; without it four of them took half of the event loop" },
   upload_busy_ms: { value: 50, unit: "ms", why: "after the last write of others; they come in groups, with pauses between" },
   committed_rows_count: { value: 10_000, unit: "count", why: "rows of artifacts that are kept until the next transaction, so that those that are read often cost no query" },
   plain_copy_ms: { value: 2_000, unit: "ms", why: "how long a file stays beside its compressed copy, for answers that were about to open it" },

@@ -24,7 +24,7 @@ interface Side {
 }
 
 const DOWNLOADS: { bytes: number; name: string; count: number; floor: number }[] = [
-  { bytes: 10 * 1_024, name: "10 KiB", count: 6_000, floor: 0.5 },
+  { bytes: 10 * 1_024, name: "10 KiB", count: 20_000, floor: 0.5 },
   { bytes: MIB, name: "1 MiB", count: 600, floor: 0.8 },
   { bytes: 100 * MIB, name: "100 MiB", count: 12, floor: 0.8 },
 ];

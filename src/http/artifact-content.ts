@@ -76,18 +76,20 @@ export function artifactContentOperation(context: Context, options: StreamOption
   );
 }
 
-/** Those of sealed ones that were served before; rows are shared by all who ask before the next transaction. */
-const known_headers = new WeakMap<Content, Record<string, string>>();
+/** Of sealed ones that were served before; rows are shared by all who ask before the next transaction. */
+const known_headers = new WeakMap<Content, Headers>();
 
-function commonHeaders(row: Content): Record<string, string> {
-  const known = known_headers.get(row);
-  if (known !== undefined) return { ...known };
-  const headers = makeHeaders(row);
-  if (row.sha256 !== null) known_headers.set(row, { ...headers });
-  return headers;
+/** A copy: the answer may add to them. */
+function commonHeaders(row: Content): Headers {
+  let headers = known_headers.get(row);
+  if (headers === undefined) {
+    headers = new Headers(headerFields(row));
+    if (row.sha256 !== null) known_headers.set(row, headers);
+  }
+  return new Headers(headers);
 }
 
-function makeHeaders(row: Content): Record<string, string> {
+function headerFields(row: Content): Record<string, string> {
   const type = servedType(row);
   const sealed = row.sha256 !== null;
   return {
@@ -122,12 +124,12 @@ async function contentAnswer(
       content_range: `bytes */${blob.size_bytes}`,
     });
   if (range !== "whole") {
-    headers["Content-Range"] = `bytes ${range.start}-${range.end - 1}/${blob.size_bytes}`;
+    headers.set("Content-Range", `bytes ${range.start}-${range.end - 1}/${blob.size_bytes}`);
     return bytesAnswer(call, blob, range.start, range.end, { status: 206, headers }, options);
   }
   if (blob.encoding === "zstd" && streamCoding(call.request) === "zstd") {
-    headers["Content-Encoding"] = "zstd";
-    if (row.sha256 !== null) headers["ETag"] = entityTag(row.sha256, "zstd");
+    headers.set("Content-Encoding", "zstd");
+    if (row.sha256 !== null) headers.set("ETag", entityTag(row.sha256, "zstd"));
     return fileAnswer(blob, 0, blob.stored_bytes, { status: 200, headers });
   }
   return bytesAnswer(call, blob, 0, blob.size_bytes, { status: 200, headers }, options);
@@ -135,7 +137,18 @@ async function contentAnswer(
 
 interface Head {
   status: number;
-  headers: Record<string, string>;
+  headers: Headers;
+}
+
+/** Bodies of small files that are in memory: an answer with one of them copies nothing. */
+const known_bodies = new WeakMap<Uint8Array, globalThis.Blob>();
+
+function bodyOf(bytes: Uint8Array): globalThis.Blob {
+  const known = known_bodies.get(bytes);
+  if (known !== undefined) return known;
+  const body = new globalThis.Blob([bytes]);
+  known_bodies.set(bytes, body);
+  return body;
 }
 
 /** Bytes of the file as it lies, which the kernel can send by itself; small ones are read at once. */
@@ -144,8 +157,10 @@ async function fileAnswer(blob: Blob, start: number, end: number, head: Head): P
     await blob.close();
     return new Response(Bun.file(blob.path).slice(start, end), head);
   }
-  if (blob.bytes !== undefined)
-    return new Response(blob.bytes.subarray(start, end) as Uint8Array<ArrayBuffer>, head);
+  if (blob.bytes !== undefined) {
+    const body = bodyOf(blob.bytes);
+    return new Response(end - start === body.size ? body : body.slice(start, end), head);
+  }
   const parts: Uint8Array[] = [];
   const whole_zstd = blob.encoding === "zstd";
   for await (const piece of whole_zstd ? blob.stored() : blob.read(start, end)) parts.push(piece);
@@ -182,8 +197,6 @@ async function bytesAnswer(
     },
     options,
   );
-  return new Response(body, {
-    status: head.status,
-    headers: { ...head.headers, "Content-Length": String(end - start) },
-  });
+  head.headers.set("Content-Length", String(end - start));
+  return new Response(body, head);
 }

@@ -17,7 +17,7 @@ export interface Metrics {
 const DURATION_BOUNDS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30];
 
 /** Methods that are counted by name; a client cannot make up new series. */
-const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /** Classes of statuses by their first digit. */
 const CLASSES = ["", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -46,6 +46,28 @@ export function createMetrics(context: Context, state: DoorState, options: Metri
     "Bytes of the appends that were stored",
     [],
   );
+  const addEntries = entries.of();
+  const addBytes = bytes.of();
+
+  /** What counts a request, by route, then by method and status class. */
+  const known = new Map<string, ((elapsed_ms: number) => void)[]>();
+  const seriesOf = (route: string, method: number, status_class: number): ((elapsed_ms: number) => void) => {
+    const of_route = known.get(route) ?? [];
+    known.set(route, of_route);
+    const place = (method + 1) * CLASSES.length + status_class;
+    const found = of_route[place];
+    if (found !== undefined) return found;
+    const name = METHODS[method] ?? "other";
+    const count = requests.of(route, name, CLASSES[status_class] ?? "");
+    const observe = durations.of(route, name);
+    const made = (elapsed_ms: number): void => {
+      count(1);
+      observe(elapsed_ms / 1_000);
+    };
+    of_route[place] = made;
+    return made;
+  };
+
   const all = [
     requests,
     durations,
@@ -56,13 +78,11 @@ export function createMetrics(context: Context, state: DoorState, options: Metri
   ];
   return {
     observeRequest(route, method, status, elapsed_ms) {
-      const name = METHODS.has(method) ? method : "other";
-      requests.add(1, route, name, CLASSES[Math.floor(status / 100)] ?? "");
-      durations.observe(elapsed_ms / 1_000, route, name);
+      seriesOf(route, METHODS.indexOf(method), Math.floor(status / 100))(elapsed_ms);
     },
     countAppend(entries_count, body_bytes) {
-      entries.add(entries_count);
-      bytes.add(body_bytes);
+      addEntries(entries_count);
+      addBytes(body_bytes);
     },
     text: () => all.map((family) => family.text()).join(""),
   };

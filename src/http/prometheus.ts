@@ -39,7 +39,8 @@ export function information(name: string, help: string, labels: Record<string, s
 }
 
 export interface Counters extends Family {
-  add(amount: number, ...labels: string[]): void;
+  /** Adds to the counter of these labels; looked up once by whoever counts often. */
+  of(...labels: string[]): (amount: number) => void;
 }
 
 /** Counters by label. Whoever counts keeps the number of different labels small. */
@@ -47,11 +48,13 @@ export function counters(name: string, help: string, label_names: Labels): Count
   const series = new Map<string, { labels: string[]; total: number }>();
   if (label_names.length === 0) series.set("", { labels: [], total: 0 });
   return {
-    add(amount, ...labels) {
+    of(...labels) {
       const key = labels.join("\n");
-      const found = series.get(key);
-      if (found === undefined) series.set(key, { labels, total: amount });
-      else found.total += amount;
+      const found = series.get(key) ?? { labels, total: 0 };
+      series.set(key, found);
+      return (amount) => {
+        found.total += amount;
+      };
     },
     text() {
       const lines = [...series.values()].map(
@@ -63,7 +66,8 @@ export function counters(name: string, help: string, label_names: Labels): Count
 }
 
 export interface Histogram extends Family {
-  observe(value: number, ...labels: string[]): void;
+  /** Observes a value under these labels; looked up once by whoever observes often. */
+  of(...labels: string[]): (value: number) => void;
 }
 
 interface Distribution {
@@ -93,17 +97,17 @@ export function histogram(
   };
 
   return {
-    observe(value, ...labels) {
+    of(...labels) {
       const key = labels.join("\n");
-      let found = series.get(key);
-      if (found === undefined) {
-        found = { labels, counts: Array<number>(bounds.length + 1).fill(0), sum: 0 };
-        series.set(key, found);
-      }
-      const above = bounds.findIndex((bound) => value <= bound);
-      const bucket = above === -1 ? bounds.length : above;
-      found.counts[bucket] = (found.counts[bucket] ?? 0) + 1;
-      found.sum += value;
+      const counts = Array<number>(bounds.length + 1).fill(0);
+      const found = series.get(key) ?? { labels, counts, sum: 0 };
+      series.set(key, found);
+      return (value) => {
+        let bucket = 0;
+        while (bucket < bounds.length && value > (bounds[bucket] ?? 0)) bucket += 1;
+        found.counts[bucket] = (found.counts[bucket] ?? 0) + 1;
+        found.sum += value;
+      };
     },
     text: () => head(name, help, "histogram") + [...series.values()].map(seriesText).join(""),
   };

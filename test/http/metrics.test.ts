@@ -101,8 +101,8 @@ describe("health", () => {
 describe("the text format", () => {
   test("has help and type once, labels escaped, and an unlabelled counter from the start", () => {
     const requests = counters("a_total", "What\nit \\ is", ["one", "two"]);
-    requests.add(1, 'q"', "back\\slash\n");
-    requests.add(2, 'q"', "back\\slash\n");
+    requests.of('q"', "back\\slash\n")(1);
+    requests.of('q"', "back\\slash\n")(2);
     expect(requests.text()).toBe(
       '# HELP a_total What\\nit \\\\ is\n# TYPE a_total counter\na_total{one="q\\"",two="back\\\\slash\\n"} 3\n',
     );
@@ -112,7 +112,7 @@ describe("the text format", () => {
 
   test("a histogram counts up to each bound, the bound itself within", () => {
     const times = histogram("t", "T", ["x"], [1, 2.5]);
-    for (const value of [0.5, 1, 2, 2.5, 9]) times.observe(value, "y");
+    for (const value of [0.5, 1, 2, 2.5, 9]) times.of("y")(value);
     expect(times.text().split("\n").slice(2, -1)).toEqual([
       't_bucket{x="y",le="1"} 2',
       't_bucket{x="y",le="2.5"} 4',
