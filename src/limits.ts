@@ -53,6 +53,7 @@ export const LIMITS = {
   compressed_artifact_bytes: { value: 4 * KIB, unit: "bytes", why: "a smaller file takes one block of the disk either way" },
   upload_sync_bytes: { value: 8 * MIB, unit: "bytes", why: "of an upload that are given to the disk at once, so that commits beside it need not wait for more" },
   upload_batch_bytes: { value: 512 * KIB, unit: "bytes", why: "of an upload that are handed to its thread at once, since each handing over costs a turn of both; smaller ones need no thread" },
+  upload_batch_pieces_count: { value: 64, unit: "count", why: "of a batch, before they are put together: a sender that drips bytes must not be kept in thousands of pieces" },
   upload_window_bytes: { value: 4 * MIB, unit: "bytes", why: "of an upload that were received and are not written yet" },
   upload_busy_bytes_per_s: { value: 64 * MIB, unit: "bytes_per_s", why: "of all uploads together while others write; without it four of them took half of the event loop" },
   upload_busy_ms: { value: 50, unit: "ms", why: "after the last write of others; they come in groups, with pauses between" },

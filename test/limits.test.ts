@@ -73,6 +73,7 @@ const TESTED: Record<LimitName, string> = {
   compressed_artifact_bytes: "test/blob/blobs.test.ts",
   upload_sync_bytes: "only how the disk is given its work",
   upload_batch_bytes: "test/blob/intake.test.ts",
+  upload_batch_pieces_count: "test/blob/intake.test.ts",
   upload_window_bytes: "test/blob/intake.test.ts",
   upload_busy_bytes_per_s: "test/lib/pace.test.ts",
   upload_busy_ms: "test/lib/pace.test.ts",

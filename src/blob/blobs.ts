@@ -152,7 +152,8 @@ export function createBlobs({
       const bytes = await readAt(file, 0, new Uint8Array(size));
       // Once it is compressed, the compressed one is served.
       if ((await absentAsNull(stat(blobPath(root, key, "zstd")))) === null)
-        small.set(path, bytes, size + limit("line_index_entry_bytes"));
+        // Twice: the body of its answers is a copy.
+        small.set(path, bytes, 2 * size + limit("line_index_entry_bytes"));
       return bytes;
     } finally {
       await file.close();

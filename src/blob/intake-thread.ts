@@ -1,5 +1,5 @@
 /** The sending side of the thread that hashes and writes uploads. Started with the first large one. */
-import { Problem } from "../errors.ts";
+import { assert, Problem } from "../errors.ts";
 import type { IntakeAnswer, IntakeRequest } from "./intake-worker.ts";
 
 /** One upload on the thread; its messages are answered in order. */
@@ -36,49 +36,66 @@ function alone(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return is_whole ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
 }
 
-export function createIntakeThread(): IntakeThread {
+/** One worker and the questions that only it answers. */
+interface Running {
+  ask(request: IntakeRequest, handed_over: ArrayBuffer[]): Promise<IntakeAnswer>;
+  readonly is_over: boolean;
+  stop(): Promise<void>;
+}
+
+function run(): Running {
+  const worker = startWorker();
   /** Unanswered, in the order in which they were asked, which is that of the answers. */
   const questions: Question[] = [];
-  let worker: Worker | null = null;
-  let ended: Promise<void> = Promise.resolve();
+  const { promise: ended, resolve: tellEnded } = Promise.withResolvers<void>();
+  let is_over = false;
+  const settle = (problem: Problem): void => {
+    is_over = true;
+    for (const { reject } of questions.splice(0)) reject(problem);
+    tellEnded();
+  };
+  worker.addEventListener("message", ({ data }: MessageEvent<IntakeAnswer>) => {
+    questions.shift()?.resolve(data);
+  });
+  worker.addEventListener("error", (event) => {
+    event.preventDefault();
+    const cause = event.message;
+    settle(new Problem("unavailable", "The thread of uploads failed.", { cause, retry_after_s: 1 }));
+    worker.terminate();
+  });
+  worker.addEventListener("close", () => settle(stopping()));
+  worker.unref();
+  return {
+    get is_over() {
+      return is_over;
+    },
+    async ask(request, handed_over) {
+      if (is_over) throw stopping();
+      worker.postMessage(request, handed_over);
+      const { promise, resolve, reject } = Promise.withResolvers<IntakeAnswer>();
+      questions.push({ resolve, reject });
+      const answer = await promise;
+      if ("error" in answer) throw Object.assign(new Error(answer.error), { code: answer.code });
+      return answer;
+    },
+    async stop() {
+      if (!is_over) worker.postMessage({ close: true } satisfies IntakeRequest);
+      await ended;
+    },
+  };
+}
+
+export function createIntakeThread(): IntakeThread {
+  let running: Running | null = null;
   let closed = false;
   let last_upload = 0;
 
-  function start(): Worker {
-    const started = startWorker();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    ended = promise;
-    const over = (problem: Problem): void => {
-      worker = null;
-      for (const { reject } of questions.splice(0)) reject(problem);
-      resolve();
-    };
-    started.addEventListener("message", ({ data }: MessageEvent<IntakeAnswer>) => {
-      questions.shift()?.resolve(data);
-    });
-    started.addEventListener("error", (event) => {
-      event.preventDefault();
-      const cause = event.message;
-      over(new Problem("unavailable", "The thread of uploads failed.", { cause, retry_after_s: 1 }));
-    });
-    started.addEventListener("close", () => over(stopping()));
-    started.unref();
-    return started;
-  }
-
-  async function ask(request: IntakeRequest, handed_over: ArrayBuffer[]): Promise<IntakeAnswer> {
-    if (closed) throw stopping();
-    worker ??= start();
-    worker.postMessage(request, handed_over);
-    const { promise, resolve, reject } = Promise.withResolvers<IntakeAnswer>();
-    questions.push({ resolve, reject });
-    const answer = await promise;
-    if ("error" in answer) throw Object.assign(new Error(answer.error), { code: answer.code });
-    return answer;
-  }
-
   return {
     open() {
+      if (closed) throw stopping();
+      if (running === null || running.is_over) running = run();
+      // An upload stays with its worker: what another one hashed would be only a part.
+      const { ask } = running;
       last_upload += 1;
       const upload = last_upload;
       return {
@@ -91,14 +108,14 @@ export function createIntakeThread(): IntakeThread {
         },
         async end() {
           const answer = await ask({ upload, end: true }, []);
-          return "sha256" in answer ? answer.sha256 : "";
+          assert("sha256" in answer, "the answer to an end is a digest");
+          return answer.sha256;
         },
       };
     },
     async close() {
       closed = true;
-      worker?.postMessage({ close: true } satisfies IntakeRequest);
-      await ended;
+      await running?.stop();
     },
   };
 }

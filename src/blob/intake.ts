@@ -93,6 +93,8 @@ export async function receive(
       if (size_bytes > max_bytes) throw tooLarge(max_bytes);
       batch.push(chunk);
       batch_bytes += chunk.byteLength;
+      // A sender that drips is not kept in thousands of pieces.
+      if (batch.length >= limit("upload_batch_pieces_count")) batch = [Buffer.concat(batch)];
       if (batch_bytes < limit("upload_batch_bytes")) continue;
       lane ??= thread.open();
       feed ??= createFeed(lane, file);

@@ -79,14 +79,14 @@ export function artifactContentOperation(context: Context, options: StreamOption
 /** Of sealed ones that were served before; rows are shared by all who ask before the next transaction. */
 const known_headers = new WeakMap<Content, Headers>();
 
-/** A copy: the answer may add to them. */
+/** Shared: whoever adds to them makes a copy, as an answer does by itself. */
 function commonHeaders(row: Content): Headers {
   let headers = known_headers.get(row);
   if (headers === undefined) {
     headers = new Headers(headerFields(row));
     if (row.sha256 !== null) known_headers.set(row, headers);
   }
-  return new Headers(headers);
+  return headers;
 }
 
 function headerFields(row: Content): Record<string, string> {
@@ -111,10 +111,10 @@ async function contentAnswer(
   options: StreamOptions,
 ): Promise<Response> {
   const { headers: asked } = call.request;
-  const headers = commonHeaders(row);
+  const common = commonHeaders(row);
   if (row.sha256 !== null && isKnown(call.request, row.sha256)) {
     await blob.close();
-    return new Response(null, { status: 304, headers });
+    return new Response(null, { status: 304, headers: common });
   }
   // A range of what is meanwhile something else would not fit the part that the client has.
   const same = !asked.has("if-range") || (row.sha256 !== null && isSame(asked.get("if-range"), row.sha256));
@@ -124,15 +124,17 @@ async function contentAnswer(
       content_range: `bytes */${blob.size_bytes}`,
     });
   if (range !== "whole") {
+    const headers = new Headers(common);
     headers.set("Content-Range", `bytes ${range.start}-${range.end - 1}/${blob.size_bytes}`);
     return bytesAnswer(call, blob, range.start, range.end, { status: 206, headers }, options);
   }
   if (blob.encoding === "zstd" && streamCoding(call.request) === "zstd") {
+    const headers = new Headers(common);
     headers.set("Content-Encoding", "zstd");
     if (row.sha256 !== null) headers.set("ETag", entityTag(row.sha256, "zstd"));
     return fileAnswer(blob, 0, blob.stored_bytes, { status: 200, headers });
   }
-  return bytesAnswer(call, blob, 0, blob.size_bytes, { status: 200, headers }, options);
+  return bytesAnswer(call, blob, 0, blob.size_bytes, { status: 200, headers: common }, options);
 }
 
 interface Head {
@@ -197,6 +199,7 @@ async function bytesAnswer(
     },
     options,
   );
-  head.headers.set("Content-Length", String(end - start));
-  return new Response(body, head);
+  const headers = new Headers(head.headers);
+  headers.set("Content-Length", String(end - start));
+  return new Response(body, { status: head.status, headers });
 }

@@ -47,7 +47,9 @@ async function withFile<T>(name: string, work: (file: Awaited<ReturnType<typeof 
 for (const [length, size] of [
   [0, 1],
   [1, 1],
+  [limit("upload_batch_pieces_count") * 3 + 1, 1],
   [BATCH - 1, 10_000],
+  [BATCH + 7, 1_000],
   [BATCH, BATCH],
   [BATCH + 1, 65_536],
   [limit("upload_window_bytes") * 3 + 17, 300_001],
