@@ -50,9 +50,8 @@ function directory(): string {
   return mkdtempSync(join(tmpdir(), "synthetic-bench-"));
 }
 
-/** The whole store, as the server has it. */
-export async function openStore(): Promise<OpenStore> {
-  const data_dir = directory();
+/** The whole store of a directory, as the server has it. */
+async function openWhole(data_dir: string): Promise<OpenStore> {
   const opened = await openDatabase({ data_dir, migrate: false, clock: system_clock, ids: system_ids });
   const { store } = createSqliteStore({
     writer: opened.writer,
@@ -80,6 +79,18 @@ export async function openStore(): Promise<OpenStore> {
     async close() {
       await store.close();
       opened.lock.release();
+    },
+  };
+}
+
+/** A whole store in a directory of its own, which goes when it is closed. */
+export async function openStore(): Promise<OpenStore> {
+  const data_dir = directory();
+  const open = await openWhole(data_dir);
+  return {
+    ...open,
+    async close() {
+      await open.close();
       rmSync(data_dir, { recursive: true });
     },
   };
@@ -108,32 +119,9 @@ const no_sealer: Sealer = {
 
 /** Makes the sessions with a whole store and closes it again, so that no second sealer is at work in an arm. */
 async function fillSessions(data_dir: string, count: number): Promise<string[]> {
-  const opened = await openDatabase({ data_dir, migrate: false, clock: system_clock, ids: system_ids });
-  const { store } = createSqliteStore({
-    writer: opened.writer,
-    path: opened.path,
-    generation: opened.generation,
-    clock: system_clock,
-    log,
-    seal_idle_ms: 3_600_000,
-  });
-  const sessions = await makeSessions(
-    {
-      store,
-      blobs: createBlobs({
-        root: data_dir,
-        clock: system_clock,
-        ids: system_ids,
-        noteFailure: () => undefined,
-      }),
-      clock: system_clock,
-      ids: system_ids,
-      bell: createBell(),
-    },
-    count,
-  );
-  await store.close();
-  opened.lock.release();
+  const whole = await openWhole(data_dir);
+  const sessions = await makeSessions(whole.context, count);
+  await whole.close();
   return sessions;
 }
 
